@@ -1,0 +1,350 @@
+"""The nouns: what was measured, what could not be seen, what it means."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+# ── severity ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class Severity(IntEnum):
+    """How bad it is, in order: a blind spot is worse than a warning and never hides an outage."""
+
+    OK = 0
+    WARNING = 1
+    UNKNOWN = 2
+    CRITICAL = 3
+
+    @property
+    def word(self) -> str:
+        """The severity as JSON, options and messages spell it."""
+        return self.name.lower()
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a monitoring plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
+        return {Severity.OK: 0, Severity.WARNING: 1, Severity.CRITICAL: 2, Severity.UNKNOWN: 3}[self]
+
+
+# ── values ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A value that could not be measured, and why. It is never 0, never OK and never left out."""
+
+    reason: str
+
+
+def known(value: T | Unknown) -> T | None:
+    """The value, or None where it is unknown."""
+    return None if isinstance(value, Unknown) else value
+
+
+Origin = Literal["app", "library", "runtime"]
+
+
+class Frame(NamedTuple):
+    """One call in a stack. `origin` says whose code it is: the user's own, a library's or the runtime's."""
+
+    function: str
+    file: str | None = None
+    line: int | None = None
+    origin: Origin = "app"
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{self.function} ({where})" if self.file else self.function
+
+
+class Share(NamedTuple):
+    """`seen` of `of` samples agree."""
+
+    seen: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.seen} of {self.of} samples"
+
+
+class Point(NamedTuple):
+    """A value at a time, in seconds since the run began; `label` is what was seen there."""
+
+    at: float
+    value: float | None
+    label: str | None = None
+
+
+# ── observations ─────────────────────────────────────────────────────────────────────────────────
+
+Unit = Literal["", "cores", "ratio", "seconds", "bytes", "per_second", "count", "id", "hex", "command", "time"]
+Show = Literal["main", "line", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """How a field is called and measured; `show` says where a person meets it.
+
+    `main` is the one number of the line, `line` stands beside it, `full` only in tables and JSON.
+    """
+
+    title: str
+    unit: Unit = ""
+    show: Show = "full"
+
+
+def measure(title: str, unit: Unit = "", show: Show = "full", default: Any = None) -> Any:
+    """Declare a field of an observation: base units (bytes, seconds, ratio 0-1, cores), null when it does not apply."""
+    return field(default=default, metadata={"meta": Meta(title, unit, show)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """A measured fact. Subclasses name their `kind` and declare fields with `measure()`; a field is `T | Unknown`."""
+
+    kind: ClassVar[str] = ""
+    subject: str
+    id: str = ""
+
+    @classmethod
+    def fields(cls) -> Mapping[str, Meta]:
+        """The measured fields in the order of their declaration."""
+        return {f.name: f.metadata["meta"] for f in dataclasses.fields(cls) if "meta" in f.metadata}
+
+
+Reason = Literal[
+    "unreachable", "timeout", "denied", "unsupported", "malformed", "internal", "not-recorded", "interrupted", "gone"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unseen:
+    """A blind spot: what could not be seen, why, and the command that would show it."""
+
+    subject: str
+    reason: Reason
+    detail: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Total:
+    """How many of a kind there were, where a probe emits only the first of them."""
+
+    kind: str
+    count: int
+
+
+# ── judgement ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Where a value begins to be worth a warning and where it is critical, in base units, with its source."""
+
+    warn: float
+    crit: float
+    unit: Unit
+    source: str
+
+    def grade(self, value: float) -> Severity:
+        """The severity of a value of which more is worse."""
+        if value >= self.crit:
+            return Severity.CRITICAL
+        return Severity.WARNING if value >= self.warn else Severity.OK
+
+    def crossed(self, name: str, value: float) -> Threshold:
+        """The threshold as a finding cites it; `name` is `signal.field`."""
+        return Threshold(name=name, value=value, warn=self.warn, crit=self.crit, unit=self.unit, source=self.source)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """The limit a finding was judged by, and the value that met it."""
+
+    name: str
+    value: float
+    warn: float
+    crit: float
+    unit: Unit
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What the facts mean, with the evidence for it, the next step and the commands that show it by hand.
+
+    `rule` names its section in docs/rules.md. `key` is the rule plus a stable identity, so that two reports can be
+    compared. A finding that is OK states what was ruled out.
+    """
+
+    rule: str
+    key: str
+    severity: Severity
+    subject: str
+    summary: str
+    evidence: tuple[str, ...] = ()
+    threshold: Threshold | None = None
+    confidence: str | None = None
+    ruled_out: tuple[str, ...] = ()
+    next_step: str = ""
+    by_hand: tuple[str, ...] = ()
+
+
+# ── results ──────────────────────────────────────────────────────────────────────────────────────
+
+Status = Literal["ok", "partial", "skipped", "timeout", "denied", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    """One invocation of one probe. `started` is RFC 3339; `elapsed` is in seconds."""
+
+    probe: str
+    step: str | None
+    targets: tuple[str, ...]
+    status: Status
+    started: str
+    elapsed: float
+    window: float | None = None
+    observations: tuple[Observation, ...] = ()
+    totals: Mapping[str, int] = field(default_factory=dict)
+    unseen: tuple[Unseen, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def severity(self) -> Severity:
+        """The worst finding."""
+        return max((f.severity for f in self.findings), default=Severity.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """How long a target process stood still because of opsdoc, in seconds, and how that is known."""
+
+    pid: int
+    seconds: float
+    how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What the run itself took, children included, and the pauses and files it caused on its targets."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    max_rss_bytes: int
+    pauses: tuple[Pause, ...] = ()
+    target_files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """The machine that was looked at. What could not be read is None."""
+
+    hostname: str
+    kernel: str | None = None
+    cpus: int | None = None
+    memory_bytes: int | None = None
+    boot_time: str | None = None
+    virtualization: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything one run has to say. Severity, exit code and the one sentence are derived."""
+
+    title: str
+    version: str
+    host: HostFacts
+    started: str
+    elapsed: float
+    results: tuple[ProbeResult, ...]
+    cost: Cost
+    redactions: Mapping[str, int] = field(default_factory=dict)
+    interrupted: bool = False
+
+    @property
+    def severity(self) -> Severity:
+        """The worst result."""
+        return max((r.severity for r in self.results), default=Severity.UNKNOWN)
+
+    @property
+    def headline(self) -> Finding | None:
+        """The first of the most severe findings."""
+        findings = [f for r in self.results for f in r.findings]
+        return max(findings, key=lambda f: f.severity, default=None)
+
+    @property
+    def summary(self) -> str:
+        """One sentence that stands alone in a chat window."""
+        head = self.headline
+        if head is None:
+            return "nothing was measured"
+        if head.severity is Severity.OK:
+            return "nothing wrong: " + "; ".join(f.summary for r in self.results for f in r.findings)
+        return head.summary
+
+
+# ── errors ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class ProbeError(Exception):
+    """A target did not answer as it should. `hint` is what the user can run or install about it."""
+
+    reason: ClassVar[Reason] = "internal"
+
+    def __init__(self, detail: str, hint: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.hint = hint
+
+    def unseen(self, subject: str) -> Unseen:
+        """The same as a blind spot, for a probe that goes on without it."""
+        return Unseen(subject=subject, reason=self.reason, detail=self.detail, hint=self.hint)
+
+
+class Unreachable(ProbeError):
+    """Refused, no route, no such name, a server error, or the process is gone."""
+
+    reason = "unreachable"
+
+
+class TimedOut(ProbeError):
+    """No answer in time."""
+
+    reason = "timeout"
+
+
+class Denied(ProbeError):
+    """Not permitted; the hint is the exact grant or command."""
+
+    reason = "denied"
+
+
+class Unsupported(ProbeError):
+    """A tool or feature is missing, or the target is too old."""
+
+    reason = "unsupported"
+
+
+class Malformed(ProbeError):
+    """The answer is not what the protocol says; the detail shows its first bytes, escaped."""
+
+    reason = "malformed"
+
+
+class NotRecorded(ProbeError):
+    """The recording has no answer to this question."""
+
+    reason = "not-recorded"
+
+
+class UsageError(Exception):
+    """What can be known to be wrong before any target is asked. One line; exit code 64."""
