@@ -346,5 +346,11 @@ class NotRecorded(ProbeError):
     reason = "not-recorded"
 
 
+class Interrupted(ProbeError):
+    """The run is being stopped."""
+
+    reason = "interrupted"
+
+
 class UsageError(Exception):
     """What can be known to be wrong before any target is asked. One line; exit code 64."""

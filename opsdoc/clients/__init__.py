@@ -1,0 +1,119 @@
+"""The wires: one file each, with the questions it can be asked and how it answers them live.
+
+A question is a frozen dataclass with a `key()` free of secrets and an `answer()` that does the work. Its answer is
+plain data: JSON types or bytes. Drivers are imported inside the functions, and their errors stop here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from opsdoc.model import Interrupted, Pause, TimedOut
+from opsdoc.redact import Redactor
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Question(Protocol[T_co]):
+    """One look at the world. Equal keys mean the same question; the nth ask of a key gets the nth recorded answer."""
+
+    def key(self) -> str:
+        """A stable name without secrets, such as `proc.tasks 2609`."""
+        ...
+
+    def answer(self, live: Live) -> T_co:
+        """Look now. Typed text is masked through `live.redactor` before it is returned.
+
+        Raises a ProbeError, and nothing else, for what the target does.
+        """
+        ...
+
+    def recorded(self, value: object, redactor: Redactor) -> object:
+        """The answer as a recording keeps it: bulk text (dumps, logs) that `answer` did not mask is masked here."""
+        ...
+
+
+class Typed:
+    """The usual question: its answer was masked when it was given, so a recording keeps it as it is."""
+
+    __slots__ = ()
+
+    def recorded(self, value: object, redactor: Redactor) -> object:  # noqa: ARG002 - the protocol's signature
+        return value
+
+
+@dataclass(slots=True)
+class Live:
+    """What a question may use to answer: the deadline, the `/proc` in use, the redactor, and who cleans up."""
+
+    deadline: float  # of time.monotonic()
+    redactor: Redactor
+    proc: Path = Path("/proc")
+    again: str = "opsdoc"  # this command line, masked, with opsdoc's full path: for hints such as `sudo …`
+    may_write_target_files: bool = True
+    announce: Callable[[str], None] = lambda _text: None
+    pauses: list[Pause] = field(default_factory=list)
+    target_files: list[str] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    _undo: list[Callable[[], None]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def foreign_proc(self) -> bool:
+        """Whether `/proc` is another machine's or namespace's view: its ids must never be signalled or dialled."""
+        return self.proc != Path("/proc")
+
+    def remaining(self) -> float:
+        """Seconds left; raises TimedOut when there are none, and Interrupted when the run is being stopped."""
+        if self.stopping.is_set():
+            raise Interrupted("the run was interrupted")
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimedOut("no time was left")
+        return left
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but not past the deadline, and wake when the run is stopped."""
+        self.stopping.wait(min(seconds, self.remaining()))
+        self.remaining()
+
+    def pause(self, pid: int, seconds: float, how: str) -> None:
+        """Report that a target stood still."""
+        self.pauses.append(Pause(pid=pid, seconds=seconds, how=how))
+
+    @contextlib.contextmanager
+    def undone_by(self, undo: Callable[[], None]) -> Iterator[None]:
+        """Run `undo` exactly once: when the block ends, or when the run is stopped from another thread."""
+        with self._lock:
+            if self.stopping.is_set():
+                undo()
+                raise Interrupted("the run was interrupted")
+            self._undo.append(undo)
+        try:
+            yield
+        finally:
+            self._run_once(undo)
+
+    def close(self) -> None:
+        """Stop: wake the sleepers, kill the children, remove the files. Safe to call twice and from any thread."""
+        self.stopping.set()
+        while True:
+            with self._lock:
+                if not self._undo:
+                    return
+                undo = self._undo[-1]
+            self._run_once(undo)
+
+    def _run_once(self, undo: Callable[[], None]) -> None:
+        with self._lock:
+            if undo not in self._undo:
+                return
+            self._undo.remove(undo)
+            undo()
