@@ -141,6 +141,13 @@ class Total:
     count: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The time between the two samples that the rates of a result come from, in seconds."""
+
+    seconds: float
+
+
 # ── judgement ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -258,7 +265,7 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything one run has to say. Severity, exit code and the one sentence are derived."""
+    """Everything one run has to say. Severity and the one sentence are derived."""
 
     title: str
     version: str
@@ -268,6 +275,7 @@ class Report:
     results: tuple[ProbeResult, ...]
     cost: Cost
     redactions: Mapping[str, int] = field(default_factory=dict)
+    exit_code: int = 0
     interrupted: bool = False
 
     @property

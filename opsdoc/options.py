@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from opsdoc.model import UsageError
 
 
 @dataclass(frozen=True, slots=True)
 class Opt:
-    """What a person is told about an option; the type and the default stand in the probe's signature."""
+    """What a person is told about an option; its type and default stand in the probe's signature."""
 
     help: str
     metavar: str | None = None
     positional: bool = False
-    group: str = "What"
+    short: str | None = None
+    group: str = "What to look at"
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """An option as every way in sees it. `required` means that the signature gives no default."""
+
+    name: str
+    type: Any
+    opt: Opt
+    default: Any
+    required: bool
+
+    @property
+    def flag(self) -> str:
+        """The option as it is typed: `--pause-budget`."""
+        return "--" + self.name.replace("_", "-")
 
 
 class Duration(float):
@@ -25,3 +52,134 @@ class Size(int):
 
 class Ratio(float):
     """0 to 1, written `85%` or `0.85`."""
+
+
+class ThreadId(int):
+    """A thread id, written in decimal, or in hex as `0xb26` (also `b26`, unless it is all digits)."""
+
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {
+    "": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
+}  # fmt: skip
+
+
+def duration(text: str) -> Duration:
+    """`500ms`, `5s`, `10m`, `2h`, `1d`; a bare `0` is allowed because it needs no unit."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d)?", text.strip())
+    if match is None or (match[2] is None and float(match[1]) != 0):
+        raise ValueError("write a duration such as 500ms, 5s or 10m")
+    return Duration(float(match[1]) * _SECONDS[match[2] or "s"])
+
+
+def size(text: str) -> Size:
+    """`512`, `64KiB`, `8MiB`, `1GB`."""
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT]?i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ValueError("write a size such as 64KiB or 8MiB")
+    return Size(float(match[1]) * _BYTES[(match[2] or "").upper()])
+
+
+def ratio(text: str) -> Ratio:
+    """`85%` or `0.85`."""
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)(\s*%)?", text.strip())
+    value = float(match[1]) / (100 if match[2] else 1) if match else 2.0
+    if value > 1:
+        raise ValueError("write a share such as 85% or 0.85")
+    return Ratio(value)
+
+
+def thread_id(text: str) -> ThreadId:
+    """`2854`, `0xb26` or `b26`: what is all digits is decimal."""
+    text = text.strip().lower()
+    if re.fullmatch(r"\d{1,10}", text):
+        return ThreadId(text)
+    if re.fullmatch(r"(0x)?[0-9a-f]{1,8}", text):
+        return ThreadId(text.removeprefix("0x"), 16)
+    raise ValueError("write a thread id in decimal (2854) or hex (0xb26)")
+
+
+def _whole(text: str) -> int:
+    if re.fullmatch(r"-?\d{1,18}", text.strip()) is None:
+        raise ValueError("write a whole number")
+    return int(text)
+
+
+def _true(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("write true or false")
+    return text.lower() == "true"
+
+
+_CONVERTERS: dict[Any, Callable[[str], Any]] = {
+    str: str, int: _whole, float: float, bool: _true, Path: Path,
+    Duration: duration, Size: size, Ratio: ratio, ThreadId: thread_id,
+}  # fmt: skip
+
+
+def convert(text: str, kind: Any) -> Any:
+    """Text as a value of an option's type. Raises ValueError with what to write instead."""
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        if text not in choices:
+            raise ValueError(f"choose one of {', '.join(choices)}{did_you_mean(text, choices)}")
+        return text
+    return _CONVERTERS[kind](text)
+
+
+def params_of(function: Callable[..., Any]) -> tuple[Param, ...]:
+    """The keyword-only parameters of a probe, in the order of its signature."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    params = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            continue
+        kind, opt = get_args(hints[name])[:2]
+        default = None if parameter.default is parameter.empty else parameter.default
+        params.append(Param(name, _bare(kind), opt, default, parameter.default is parameter.empty))
+    return tuple(params)
+
+
+def _bare(kind: Any) -> Any:
+    """`T` of `T | None`."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return next(part for part in get_args(kind) if part is not type(None))
+    return kind
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """` (did you mean 'x'?)`, or nothing when no word of the closed set is near."""
+    near = difflib.get_close_matches(word, list(words), n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def limits_from(pairs: Iterable[str], known: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """`signal.field=WARN:CRIT` as numbers in the field's base units. Raises UsageError."""
+    names = list(known)
+    limits = {}
+    for pair in pairs:
+        name, equals, values = pair.partition("=")
+        warn, colon, crit = values.partition(":")
+        if not equals or not colon:
+            raise UsageError(f"bad limit '{pair}': write signal.field=WARN:CRIT, such as hot.thread_cpu=0.5:0.9")
+        if name not in names:
+            raise UsageError(f"bad limit '{pair}': no limit '{name}' here{did_you_mean(name, names)}")
+        try:
+            limits[name] = (_limit(warn), _limit(crit))
+        except ValueError as error:
+            raise UsageError(f"bad limit '{pair}': {error}") from None
+        if limits[name][0] > limits[name][1]:
+            raise UsageError(f"bad limit '{pair}': WARN is above CRIT")
+    return limits
+
+
+def _limit(text: str) -> float:
+    for read in (float, ratio, duration, size):
+        try:
+            value = float(read(text))
+        except ValueError:
+            continue
+        if 0 <= value < float("inf"):
+            return value
+    raise ValueError(f"'{text}' is not a number, a share, a duration or a size")

@@ -71,17 +71,16 @@ class Live:
         return self.proc != Path("/proc")
 
     def remaining(self) -> float:
-        """Seconds left; raises TimedOut when there are none, and Interrupted when the run is being stopped."""
-        if self.stopping.is_set():
-            raise Interrupted("the run was interrupted")
+        """Seconds left; raises TimedOut when there are none."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimedOut("no time was left")
         return left
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but not past the deadline, and wake when the run is stopped."""
-        self.stopping.wait(min(seconds, self.remaining()))
+        """Sleep, but not past the deadline; raises Interrupted when the run is being stopped."""
+        if self.stopping.wait(min(seconds, self.remaining())):
+            raise Interrupted("the run was interrupted")
         self.remaining()
 
     def pause(self, pid: int, seconds: float, how: str) -> None:
@@ -101,9 +100,13 @@ class Live:
         finally:
             self._run_once(undo)
 
-    def close(self) -> None:
-        """Stop: wake the sleepers, kill the children, remove the files. Safe to call twice and from any thread."""
+    def stop(self, grace: float = 0.0) -> None:
+        """Wake the sleepers, kill the children, remove the files; leave `grace` seconds to sum up what was seen.
+
+        Safe to call twice and from any thread.
+        """
         self.stopping.set()
+        self.deadline = min(self.deadline, time.monotonic() + grace)
         while True:
             with self._lock:
                 if not self._undo:

@@ -1,0 +1,320 @@
+"""Run a probe under a deadline, judge what it saw, and never hang or crash."""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import resource
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from opsdoc import __version__
+from opsdoc.clients import Live
+from opsdoc.clients.proc import Machine
+from opsdoc.host import Host, LiveHost
+from opsdoc.model import (
+    Cost,
+    Finding,
+    HostFacts,
+    Limit,
+    Observation,
+    ProbeError,
+    ProbeResult,
+    Report,
+    Severity,
+    Status,
+    Total,
+    UsageError,
+    Window,
+)
+from opsdoc.model import Unseen as Blind
+from opsdoc.probes import Item, Probe, signal_of
+from opsdoc.recording import RecordingHost, ReplayHost
+from opsdoc.redact import Redactor
+
+GRACE = 0.4  # seconds that an interrupted or late probe has to sum up: the contract allows half a second
+INTERNAL = "opsdoc.internal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a run is told besides its probe's options. Durations are in seconds."""
+
+    timeout: float = 30.0
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    record: Path | None = None
+    replay: Path | None = None
+    proc: Path = Path("/proc")
+    may_write_target_files: bool = True
+    again: str = "opsdoc"
+    announce: Callable[[str], None] = lambda _text: None
+    fail_on: Severity = Severity.WARNING  # lower severities exit 0
+    exit_zero: bool = False
+
+    def exit_code(self, severity: Severity) -> int:
+        """The exit code of a verdict."""
+        return 0 if self.exit_zero or severity < self.fail_on else severity.exit_code
+
+
+class Stop:
+    """SIGINT and SIGTERM as an event: nothing is torn in the middle, the run sums up and ends with 130 or 143."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._events: queue.SimpleQueue[Any] | None = None
+
+    def install(self) -> None:
+        """Take the signals over. A second one ends the process at once."""
+        signal.signal(signal.SIGINT, self._handle)
+        signal.signal(signal.SIGTERM, self._handle)
+
+    def notify(self, events: queue.SimpleQueue[Any]) -> None:
+        """Put this object into a queue when the signal comes, or now if it came before."""
+        self._events = events
+        if self.signal is not None:
+            events.put(self)
+
+    @property
+    def exit_code(self) -> int | None:
+        """128 plus the signal, or None."""
+        return None if self.signal is None else 128 + self.signal
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal is not None:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.signal = number
+        if self._events is not None:
+            self._events.put(self)  # SimpleQueue.put is reentrant: safe in a signal handler
+
+
+@dataclass(slots=True)
+class _Ended:
+    error: BaseException | None = None
+    trace: str = ""
+
+
+def run(probe: Probe, arguments: Mapping[str, Any], settings: Settings, stop: Stop) -> Report:
+    """Run one probe to a report.
+
+    Ends by the timeout plus half a second with whatever was seen. Raises UsageError for what can be known before the
+    target is asked; everything else is in the report.
+    """
+    judges = [(judge, _limits(signal_of(judge), judge.Limits(), settings.limits)) for judge in probe.judges]
+    host = _open(probe, settings)
+    began = time.monotonic()
+    seen = _Seen()
+    facts = _look(host, probe, arguments, settings.timeout, stop, seen)
+    result = _result(probe, host, seen, judges)
+    internal = any(unseen.reason == "internal" for unseen in result.unseen)
+    report = Report(
+        title=probe.name,
+        version=__version__,
+        host=facts,
+        started=host.started,
+        elapsed=result.elapsed,
+        results=(result,),
+        cost=_cost(time.monotonic() - began, host),
+        redactions=dict(sorted(host.redactor.counts.items())),
+        exit_code=stop.exit_code or (70 if internal else settings.exit_code(result.severity)),
+        interrupted=stop.signal is not None,
+    )
+    if isinstance(host, RecordingHost) and settings.record is not None:
+        host.save(settings.record, {"tool": __version__, "probe": probe.name, "options": _plain(arguments)})
+    return report
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a probe has yielded so far, and how it ended."""
+
+    observations: list[Observation] = field(default_factory=list)
+    unseen: list[Blind] = field(default_factory=list)
+    totals: dict[str, int] = field(default_factory=dict)
+    window: float | None = None
+    lost: Finding | None = None
+    status: Status = "ok"
+
+    def add(self, item: Item) -> None:
+        match item:
+            case Observation():
+                self.observations.append(dataclasses.replace(item, id=f"o{len(self.observations) + 1}"))
+            case Total():
+                self.totals[item.kind] = item.count
+            case Window():
+                self.window = item.seconds
+            case Blind():
+                self.unseen.append(item)
+
+    def lose(self, subject: str, error: ProbeError) -> None:
+        """The whole target is lost: what was yielded before stays, and the verdict is at least UNKNOWN."""
+        self.unseen.append(error.unseen(subject))
+        self.status = "timeout" if error.reason == "timeout" else "denied" if error.reason == "denied" else "error"
+        self.lost = Finding(
+            rule=f"target.{error.reason}",
+            key=f"target.{error.reason}:{subject}",
+            severity=Severity.UNKNOWN,
+            subject=subject,
+            summary=f"{subject}: {error.detail}",
+            next_step=error.hint or "see what the target says by hand",
+        )
+
+
+def _open(probe: Probe, settings: Settings) -> Host:
+    if settings.replay is not None:
+        host = ReplayHost(settings.replay)
+        if host.probe != probe.name:
+            raise UsageError(f"{settings.replay} is a recording of '{host.probe}': run opsdoc {host.probe} --replay")
+        return host
+    live = Live(
+        deadline=time.monotonic() + settings.timeout,
+        redactor=Redactor(),
+        proc=settings.proc,
+        again=settings.again,
+        may_write_target_files=settings.may_write_target_files,
+        announce=settings.announce,
+    )
+    started = datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
+    return LiveHost(live, started) if settings.record is None else RecordingHost(live, started)
+
+
+def _look(
+    host: Host, probe: Probe, arguments: Mapping[str, Any], timeout: float, stop: Stop, seen: _Seen
+) -> HostFacts:
+    """Run the probe in a thread of its own, and take what it yields until it ends, is late or is interrupted."""
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    stop.notify(events)
+    ends = time.monotonic() + timeout
+    facts = HostFacts(hostname="unknown")
+    threading.Thread(target=_work, args=(host, probe, arguments, events), daemon=True, name="probe").start()
+    stopped = False
+    while True:
+        try:
+            event = events.get(timeout=max(0.0, ends - time.monotonic()))
+        except queue.Empty:
+            if stopped:
+                _late(seen, stop)
+                break
+            event = None
+        match event:
+            case Stop() | None if not stopped:
+                stopped = True
+                host.stop(GRACE)
+                ends = time.monotonic() + GRACE
+                seen.status = "partial" if event else "timeout"
+            case HostFacts():
+                facts = event
+            case _Ended():
+                _end(seen, probe, event)
+                break
+            case Observation() | Blind() | Total() | Window():
+                seen.add(event)
+    host.stop(0)
+    return facts
+
+
+def _work(host: Host, probe: Probe, arguments: Mapping[str, Any], events: queue.SimpleQueue[Any]) -> None:
+    ended = _Ended()
+    try:
+        events.put(HostFacts(**host.ask(Machine()).value))
+        for item in probe.run(host, **arguments):
+            events.put(item)
+    except BaseException as error:  # noqa: BLE001 - a bug of ours must end in a report, not in a hang
+        ended = _Ended(error, host.redactor.text(traceback.format_exc()))
+    events.put(ended)
+
+
+def _end(seen: _Seen, probe: Probe, ended: _Ended) -> None:
+    match ended.error:
+        case None:
+            if seen.unseen and seen.status == "ok":
+                seen.status = "partial"
+        case ProbeError() as error:
+            seen.lose(probe.name, error)
+        case error:
+            bug = f"{type(error).__name__} in opsdoc {__version__}"
+            seen.status = "error"
+            seen.unseen.append(Blind(subject=probe.name, reason="internal", detail=ended.trace))
+            seen.lost = Finding(
+                rule=INTERNAL,
+                key=f"{INTERNAL}:{probe.name}",
+                severity=Severity.UNKNOWN,
+                subject=probe.name,
+                summary=f"a bug in opsdoc ended the probe: {bug}",
+                next_step="send this report and the recording made by the same command with --record case.tar.gz",
+            )
+
+
+def _late(seen: _Seen, stop: Stop) -> None:
+    seen.unseen.append(
+        Blind(
+            subject="the rest",
+            reason="timeout" if stop.signal is None else "interrupted",
+            detail="the probe had not ended",
+        )
+    )
+
+
+def _result(probe: Probe, host: Host, seen: _Seen, judges: Sequence[tuple[Any, Any]]) -> ProbeResult:
+    findings: list[Finding] = [] if seen.lost is None else [seen.lost]
+    for judge, limits in judges:
+        findings += judge.judge(seen.observations, seen.unseen, limits)
+    return ProbeResult(
+        probe=probe.name,
+        step=None,
+        targets=("localhost",),
+        status=seen.status,
+        started=host.started,
+        elapsed=host.now(),
+        window=seen.window,
+        observations=tuple(seen.observations),
+        totals=seen.totals,
+        unseen=tuple(seen.unseen),
+        findings=tuple(_ranked(findings, probe.precedence)),
+    )
+
+
+def _ranked(findings: Iterable[Finding], precedence: tuple[str, ...]) -> list[Finding]:
+    """Most severe first, then by the probe's table; each that is not OK is told what was ruled out."""
+
+    def rank(finding: Finding) -> tuple[int, int]:
+        place = precedence.index(finding.rule) if finding.rule in precedence else len(precedence)
+        return -finding.severity, place
+
+    ranked = sorted(findings, key=rank)
+    ruled_out = tuple(f.rule for f in ranked if f.severity is Severity.OK)
+    return [f if f.severity is Severity.OK else dataclasses.replace(f, ruled_out=ruled_out) for f in ranked]
+
+
+def _limits(signal_name: str, defaults: Any, overrides: Mapping[str, tuple[float, float]]) -> Any:
+    """A judge's limits with the user's in place of the defaults."""
+    changed: dict[str, Limit] = {}
+    for f in dataclasses.fields(defaults):
+        if (pair := overrides.get(f"{signal_name}.{f.name}")) is not None:
+            changed[f.name] = dataclasses.replace(
+                getattr(defaults, f.name), warn=pair[0], crit=pair[1], source="set by --limit or the configuration"
+            )
+    return dataclasses.replace(defaults, **changed)
+
+
+def _cost(wall: float, host: Host) -> Cost:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(
+        wall_seconds=round(wall, 3),
+        cpu_seconds=round(own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime, 3),
+        max_rss_bytes=max(own.ru_maxrss, children.ru_maxrss) * 1024,
+        pauses=host.pauses,
+        target_files=host.target_files,
+    )
+
+
+def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value if isinstance(value, int | float | bool | None) else str(value) for name, value in arguments.items()}

@@ -1,0 +1,138 @@
+"""The door to the world: every look is a question put to a `Host`; this file holds the live one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from opsdoc.clients import Live, Question
+from opsdoc.model import Pause, ProbeError, TimedOut
+from opsdoc.redact import Redactor
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """An answer, when its question was put (seconds since the run began) and how long it took (seconds)."""
+
+    value: T
+    at: float
+    took: float
+
+
+class Host(ABC):
+    """What a probe sees of the world: live, recording or replaying, it cannot tell which.
+
+    `now()` is the time at which the last question or sleep ended, so that a replay, whose clock moves the same way,
+    takes the same decisions.
+    """
+
+    redactor: Redactor
+    started: str  # RFC 3339 with offset
+
+    @abstractmethod
+    def ask(self, question: Question[T]) -> Answer[T]:
+        """Put a question; raises the ProbeError that the target's behaviour became."""
+
+    @abstractmethod
+    def gather(self, questions: Sequence[Question[T]]) -> list[Answer[T] | ProbeError]:
+        """Put questions at the same time; the answers, or what went wrong, come in the order asked."""
+
+    @abstractmethod
+    def sleep(self, seconds: float) -> None:
+        """Let time pass; raises TimedOut at the deadline and Interrupted when the run is stopped."""
+
+    @abstractmethod
+    def now(self) -> float:
+        """Seconds since the run began."""
+
+    @property
+    def pauses(self) -> tuple[Pause, ...]:
+        """How long targets stood still for us, so far."""
+        return ()
+
+    @property
+    def target_files(self) -> tuple[str, ...]:
+        """The temporary files made for targets, so far."""
+        return ()
+
+    def stop(self, grace: float) -> None:  # noqa: B027 - only a live host has anything to stop
+        """End what is under way; `grace` seconds are left to sum up."""
+
+
+class LiveHost(Host):
+    """The host that looks now."""
+
+    def __init__(self, live: Live, started: str) -> None:
+        self.live = live
+        self.redactor = live.redactor
+        self.started = started
+        self._began = time.monotonic()
+        self._now = 0.0
+
+    def ask(self, question: Question[T]) -> Answer[T]:
+        answer = self._put(question)
+        self._now = self._clock()
+        if isinstance(answer, ProbeError):
+            raise answer
+        return answer
+
+    def gather(self, questions: Sequence[Question[T]]) -> list[Answer[T] | ProbeError]:
+        if len(questions) < 2:  # a thread buys nothing
+            answers = [self._put(question) for question in questions]
+        else:
+            answers = self._put_at_once(questions)
+        self._now = self._clock()
+        return answers
+
+    def sleep(self, seconds: float) -> None:
+        try:
+            self.live.wait(seconds)
+        finally:
+            self._now = self._clock()
+
+    def now(self) -> float:
+        return self._now
+
+    @property
+    def pauses(self) -> tuple[Pause, ...]:
+        return tuple(self.live.pauses)
+
+    @property
+    def target_files(self) -> tuple[str, ...]:
+        return tuple(self.live.target_files)
+
+    def stop(self, grace: float) -> None:
+        self.live.stop(grace)
+
+    def _clock(self) -> float:
+        return round(time.monotonic() - self._began, 6)
+
+    def _put(self, question: Question[T]) -> Answer[T] | ProbeError:
+        at = self._clock()
+        try:
+            self.live.remaining()
+            value = question.answer(self.live)
+        except ProbeError as error:
+            mask = self.redactor.text
+            return type(error)(mask(error.detail), mask(error.hint))
+        return Answer(value, at, round(self._clock() - at, 6))
+
+    def _put_at_once(self, questions: Sequence[Question[T]]) -> list[Answer[T] | ProbeError]:
+        # Plain daemon threads: a pool's workers are joined at exit, so that one stuck socket would hang the tool.
+        answers: list[Answer[T] | ProbeError | None] = [None] * len(questions)
+
+        def put(index: int) -> None:
+            answers[index] = self._put(questions[index])
+
+        threads = [threading.Thread(target=put, args=(i,), daemon=True) for i in range(len(questions))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, self.live.deadline - time.monotonic()))
+        return [TimedOut("no answer in time") if answer is None else answer for answer in answers]
