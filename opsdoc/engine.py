@@ -237,6 +237,8 @@ def _end(seen: _Seen, probe: Probe, ended: _Ended) -> None:
         case None:
             if seen.unseen and seen.status == "ok":
                 seen.status = "partial"
+        case UsageError() as error:
+            raise error
         case ProbeError() as error:
             seen.lose(probe.name, error)
         case error:

@@ -42,8 +42,8 @@ class Unknown:
     reason: str
 
 
-def known(value: T | Unknown) -> T | None:
-    """The value, or None where it is unknown."""
+def known(value: T | None | Unknown) -> T | None:
+    """The value, or None where it is unknown or does not apply."""
     return None if isinstance(value, Unknown) else value
 
 
@@ -156,13 +156,13 @@ class Limit:
     """Where a value begins to be worth a warning and where it is critical, in base units, with its source."""
 
     warn: float
-    crit: float
+    crit: float | None  # None: never critical by itself
     unit: Unit
     source: str
 
     def grade(self, value: float) -> Severity:
         """The severity of a value of which more is worse."""
-        if value >= self.crit:
+        if self.crit is not None and value >= self.crit:
             return Severity.CRITICAL
         return Severity.WARNING if value >= self.warn else Severity.OK
 
@@ -178,7 +178,7 @@ class Threshold:
     name: str
     value: float
     warn: float
-    crit: float
+    crit: float | None
     unit: Unit
     source: str
 
@@ -295,8 +295,9 @@ class Report:
         head = self.headline
         if head is None:
             return "nothing was measured"
-        if head.severity is Severity.OK:
-            return "nothing wrong: " + "; ".join(f.summary for r in self.results for f in r.findings)
+        summaries = [f.summary for r in self.results for f in r.findings]
+        if head.severity is Severity.OK and len(summaries) > 1:
+            return "nothing wrong: " + "; ".join(summaries)
         return head.summary
 
 

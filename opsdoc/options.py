@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from opsdoc.model import UsageError
 
@@ -38,8 +38,25 @@ class Param:
 
     @property
     def flag(self) -> str:
-        """The option as it is typed: `--pause-budget`."""
-        return "--" + self.name.replace("_", "-")
+        """The option as it is typed: `--pause-budget`; `--no-frames` for a switch that is on unless told otherwise."""
+        return ("--no-" if self.default is True else "--") + self.name.replace("_", "-")
+
+    @property
+    def many(self) -> bool:
+        """Whether the option may be given more than once: its type is `list[T]`."""
+        return get_origin(self.type) is list
+
+    def read(self, text: str) -> Any:
+        """One value of the option from text. Raises ValueError with what to write instead."""
+        return convert(text, get_args(self.type)[0] if self.many else self.type)
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in help: `DURATION`, `text|json`."""
+        kind = get_args(self.type)[0] if self.many else self.type
+        if get_origin(kind) is Literal:
+            return self.opt.metavar or "|".join(get_args(kind))
+        return self.opt.metavar or _METAVARS.get(kind, kind.__name__.upper())
 
 
 class Duration(float):
@@ -58,6 +75,15 @@ class ThreadId(int):
     """A thread id, written in decimal, or in hex as `0xb26` (also `b26`, unless it is all digits)."""
 
 
+_METAVARS: dict[Any, str] = {int: "N", float: "NUMBER", str: "TEXT", ThreadId: "TID"}
+_YEAR = 366 * 86400.0
+# Options that several probes take, so that they are called and explained alike.
+WindowLength = Annotated[Duration, Opt("time between the two samples", metavar="DURATION", group="How long")]
+Rows = Annotated[int, Opt("how many rows of each kind (0 = all)", short="-n", metavar="N", group="Output")]
+PauseBudget = Annotated[
+    Duration, Opt("how long each target process may stand still for us", metavar="DURATION", group="How long")
+]
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {
     "": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -70,7 +96,25 @@ def duration(text: str) -> Duration:
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d)?", text.strip())
     if match is None or (match[2] is None and float(match[1]) != 0):
         raise ValueError("write a duration such as 500ms, 5s or 10m")
-    return Duration(float(match[1]) * _SECONDS[match[2] or "s"])
+    seconds = float(match[1]) * _SECONDS[match[2] or "s"]
+    if seconds > _YEAR:
+        raise ValueError("write a duration of at most a year")
+    return Duration(seconds)
+
+
+def spelled(value: Any) -> str:
+    """A value as it is typed: `2s`, `85%`, `json`."""
+    match value:
+        case Duration() if 0 < value < 1:
+            return f"{value * 1000:g}ms"
+        case Duration():
+            return f"{value:g}s"
+        case Ratio():
+            return f"{value * 100:g}%"
+        case bool():
+            return "true" if value else "false"
+        case _:
+            return str(value)
 
 
 def size(text: str) -> Size:
@@ -101,9 +145,19 @@ def thread_id(text: str) -> ThreadId:
 
 
 def _whole(text: str) -> int:
-    if re.fullmatch(r"-?\d{1,18}", text.strip()) is None:
+    if re.fullmatch(r"\d{1,18}", text.strip(), re.ASCII) is None:
         raise ValueError("write a whole number")
     return int(text)
+
+
+def _finite(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if value - value != 0:
+        raise ValueError("write a number")
+    return value
 
 
 def _true(text: str) -> bool:
@@ -113,7 +167,7 @@ def _true(text: str) -> bool:
 
 
 _CONVERTERS: dict[Any, Callable[[str], Any]] = {
-    str: str, int: _whole, float: float, bool: _true, Path: Path,
+    str: str, int: _whole, float: _finite, bool: _true, Path: Path,
     Duration: duration, Size: size, Ratio: ratio, ThreadId: thread_id,
 }  # fmt: skip
 
@@ -154,8 +208,12 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
+def _one_of(words: Iterable[str]) -> str:
+    return f": it is one of {', '.join(words)}" if words else ""
+
+
 def limits_from(pairs: Iterable[str], known: Iterable[str]) -> dict[str, tuple[float, float]]:
-    """`signal.field=WARN:CRIT` as numbers in the field's base units. Raises UsageError."""
+    """`signal.field=WARN:CRIT` as numbers in the field's base units; the last of a name wins. Raises UsageError."""
     names = list(known)
     limits = {}
     for pair in pairs:
@@ -164,7 +222,7 @@ def limits_from(pairs: Iterable[str], known: Iterable[str]) -> dict[str, tuple[f
         if not equals or not colon:
             raise UsageError(f"bad limit '{pair}': write signal.field=WARN:CRIT, such as hot.thread_cpu=0.5:0.9")
         if name not in names:
-            raise UsageError(f"bad limit '{pair}': no limit '{name}' here{did_you_mean(name, names)}")
+            raise UsageError(f"bad limit '{pair}': no limit '{name}' here{did_you_mean(name, names) or _one_of(names)}")
         try:
             limits[name] = (_limit(warn), _limit(crit))
         except ValueError as error:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -156,6 +154,9 @@ def _error(error: ProbeError) -> dict[str, str]:
 
 
 def _packed(parts: Mapping[str, bytes]) -> bytes:
+    import io
+    import tarfile
+
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, data in parts.items():
@@ -168,6 +169,8 @@ def _packed(parts: Mapping[str, bytes]) -> bytes:
 
 def _read_parts(path: Path) -> dict[str, bytes]:
     """All parts of a recording, in memory: nothing of an archive is ever unpacked onto the disk."""
+    import tarfile  # here and above: with its compressors it would cost every start 5 ms
+
     try:
         if path.is_dir():
             return {

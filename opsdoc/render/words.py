@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-from opsdoc.model import Frame, Share, Unit, Unknown
+from opsdoc.model import Frame, Point, Share, Unit, Unknown
 
 # Bidirectional controls reorder what stands around them; U+2028 and U+2029 end a line in some readers.
 _DECEPTIVE = frozenset([*range(0x200E, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF])
 
+# ── outside text ─────────────────────────────────────────────────────────────────────────────────
+
 
 def visible(text: str) -> str:
-    """Outside text with every character that could act instead of being read replaced by an escape such as `\\x1b`."""
+    r"""Outside text with every character that could act instead of being read replaced by an escape such as `\x1b`."""
     if text.isprintable():
         return text
     return "".join(_escape(char) for char in text)
@@ -23,7 +26,7 @@ def _escape(char: str) -> str:
     code = ord(char)
     if char == " " or (char.isprintable() and code not in _DECEPTIVE):
         return char
-    if unicodedata.category(char) in ("Zs", "Mn", "Me"):
+    if unicodedata.category(char) == "Zs":
         return char
     if char in "\n\t\r":
         return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}[char]
@@ -32,16 +35,43 @@ def _escape(char: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def shorten(text: str, width: int) -> str:
-    """Cut a long text in the middle, where nobody looks."""
-    if len(text) <= width:
+def cells(text: str) -> int:
+    """How many columns of a terminal a text takes: East Asian wide characters two, combining marks none."""
+    return len(text) if text.isascii() else sum(_cells_of(char) for char in text)
+
+
+def _cells_of(char: str) -> int:
+    if unicodedata.east_asian_width(char) in "WF":
+        return 2
+    return 0 if unicodedata.category(char) in ("Mn", "Me") else 1
+
+
+def shorten(text: str, width: int, ellipsis: str = "…") -> str:
+    """Cut a long text in the middle, where nobody looks, to a number of terminal columns."""
+    if cells(text) <= width:
         return text
-    head = (width - 1) * 2 // 3
-    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+    room = max(0, width - cells(ellipsis))
+    head = _fitting(text, room - room // 3)
+    tail = _fitting(text[::-1], room // 3)[::-1]
+    return f"{head}{ellipsis}{tail}"
+
+
+def _fitting(text: str, width: int) -> str:
+    used = 0
+    for index, char in enumerate(text):
+        used += _cells_of(char)
+        if used > width:
+            return text[:index]
+    return text
+
+
+# ── values ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def number(value: float) -> str:
     """Two or three significant digits, thousands separated."""
+    if not math.isfinite(value):
+        return "unknown"
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     if abs(value) >= 100:
@@ -51,14 +81,22 @@ def number(value: float) -> str:
 
 def percent(ratio: float) -> str:
     """A share as a percentage: `4 %`, `0.3 %`."""
+    if not math.isfinite(ratio):
+        return "unknown"
     value = ratio * 100
-    return f"{value:.0f} %" if value >= 10 or value == int(value) else f"{value:.1f} %"
+    if value != 0 and abs(value) < 0.05:
+        return "< 0.1 %" if value > 0 else "> -0.1 %"
+    return f"{value:.0f} %" if abs(value) >= 9.95 or round(value, 1) == round(value) else f"{value:.1f} %"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float) -> str:  # noqa: PLR0911 - one line per magnitude
     """Seconds as people say them: `18 ms`, `2.3 s`, `6 min`, `2 h 5 min`."""
+    if not math.isfinite(seconds):
+        return "unknown"
+    if seconds < 0:
+        return f"-{duration(-seconds)}"
     if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
+        return f"{seconds * 1000:.2g} ms" if 0 < seconds < 0.00095 else f"{seconds * 1000:.0f} ms"
     if seconds < 90:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)
@@ -67,46 +105,87 @@ def duration(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return f"{hours // 24} d {hours % 24} h"
+    return f"{hours // 24:,} d {hours % 24} h"
 
 
 def size(octets: float) -> str:
     """Bytes with a binary unit: `1.5 GiB`."""
+    if not math.isfinite(octets):
+        return "unknown"
     value = float(octets)
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
+        if abs(value) < 1024:
+            return f"{value:.0f} {unit}" if abs(value) >= 10 or unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
-    return f"{value:.1f} TiB"
+    return f"{value:,.1f} TiB"
 
 
-def quantity(value: Any, unit: Unit) -> str:
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: `1 process`, `143 processes`."""
+    return f"{count:,} {noun if count == 1 else plural_of(noun)}"
+
+
+def plural_of(noun: str) -> str:
+    """The plural of a kind of observation."""
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{noun}es"
+    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+
+
+def singular_of(noun: str) -> str:
+    """`thread` of `threads`, as the title of a count of one."""
+    if noun.endswith("ies"):
+        return f"{noun[:-3]}y"
+    return noun[:-1] if noun.endswith("s") and not noun.endswith(("ss", "ses", "us")) else noun
+
+
+def kind_name(kind: str) -> str:
+    """A kind as a person reads it: `upstream server`."""
+    return kind.replace("_", " ")
+
+
+def quantity(value: Any, unit: Unit) -> str:  # noqa: PLR0911 - one line per type
     """Any value of an observation in words, outside text made visible."""
-    match value, unit:
-        case None, _:
+    match value:
+        case None:
             return "—"
-        case Unknown(), _:
+        case Unknown():
             return "unknown"
-        case bool(), _:
+        case bool():
             return "yes" if value else "no"
-        case (Share() | Frame()), _:
+        case Point():
+            label = f" {visible(value.label)}" if value.label else ""
+            return f"{duration(value.at)}: {quantity(value.value, unit)}{label}"
+        case Share() | Frame():
             return visible(str(value))
-        case str(), _:
+        case str():
             return visible(value)
-        case tuple() | list(), _:
+        case tuple() | list():
             return _listed(quantity(item, unit) for item in value)
-        case _, "cores":
-            return f"{value:.2f} cores"
-        case _, "ratio":
+        case dict():
+            return _listed(f"{visible(str(key))} {quantity(item, unit)}" for key, item in value.items())
+        case int() | float():
+            return _measured(value, unit)
+        case _:
+            return visible(str(value))
+
+
+def _measured(value: float, unit: Unit) -> str:  # noqa: PLR0911 - one line per unit
+    match unit:
+        case "cores":
+            return f"{value:,.2f} cores" if math.isfinite(value) else "unknown"
+        case "ratio":
             return percent(value)
-        case _, "seconds":
+        case "seconds":
             return duration(value)
-        case _, "bytes":
+        case "bytes":
             return size(value)
-        case _, "per_second":
+        case "per_second":
             return f"{number(value)}/s"
-        case _, "id":
+        case "id":
             return str(value)
+        case "hex":
+            return hex(value) if isinstance(value, int) else str(value)
         case _:
             return number(value)
 

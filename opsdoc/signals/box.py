@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from opsdoc.model import Observation, Unknown, measure
+from opsdoc.model import Finding, Limit, Observation, Severity, Unknown, Unseen, measure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,3 +31,125 @@ class Box(Observation):
     unattributed: float | Unknown = measure("CPU of no live process", "cores")
     pressure: float | None | Unknown = measure("CPU pressure, 10 s", "ratio")
     io_pressure: float | None | Unknown = measure("I/O pressure, 10 s", "ratio")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """From which share on it matters."""
+
+    busy: Limit = Limit(0.8, None, "ratio", "at 80 % busy a task waits four times as long as it runs; a symptom, not a cause")
+    steal: Limit = Limit(0.1, 0.3, "ratio", "above a tenth the hypervisor, not a local thread, decides the speed")
+    softirq: Limit = Limit(0.3, 0.7, "ratio", "of one CPU: a network card with one queue saturates one CPU first")
+    iowait: Limit = Limit(0.1, 0.5, "ratio", "idle CPUs with tasks that wait for a disk: work is held up elsewhere")
+    system: Limit = Limit(0.3, 0.6, "ratio", "the kernel normally takes a fifth or less of what the programs take")
+    unattributed: Limit = Limit(0.3, 1.0, "cores", "CPU that no live process accounts for belongs to short-lived ones")
+
+
+def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits: Limits) -> Iterator[Finding]:  # noqa: ARG001 - the protocol's signature
+    """Is it CPU at all, and is it ours: stolen, interrupts, waiting for disks, the kernel, short-lived processes."""
+    for box in observations:
+        if isinstance(box, Box):
+            yield from _judge_box(box, limits)
+
+
+def _judge_box(box: Box, limits: Limits) -> Iterator[Finding]:
+    yield _graded(
+        box, "busy", limits.busy, box.busy,
+        bad=f"the CPUs are {_percent(box.busy)} busy, {_count(box.runnable)} tasks want one of {box.cpus}",
+        fine=f"CPUs {_percent(box.busy)} busy",
+        next_step="see which process takes them: opsdoc top",
+        by_hand=("vmstat 1 5", "top -c"),
+    )  # fmt: skip
+    yield _graded(
+        box, "steal", limits.steal, box.steal,
+        bad=f"the hypervisor gives {_percent(box.steal)} of the CPU time to others: no local thread is to blame",
+        fine=f"stolen {_percent(box.steal)}",
+        next_step="ask the provider about CPU credits or a noisy neighbour, or move the machine",
+        by_hand=("vmstat 1 5",),
+    )  # fmt: skip
+    yield _graded(
+        box, "softirq", limits.softirq, box.busiest_softirq,
+        bad=f"one CPU spends {_percent(box.busiest_softirq)} of its time in soft interrupts",
+        fine=f"softirq {_percent(box.softirq)}",
+        next_step="see which kind it is and spread the queues of the network card over more CPUs",
+        by_hand=("mpstat -P ALL 1 3", "watch -d cat /proc/softirqs"),
+    )  # fmt: skip
+    yield _graded(
+        box, "iowait", limits.iowait, box.iowait,
+        bad=(
+            f"not a CPU problem: the CPUs are {_percent(box.busy)} busy and idle {_percent(box.iowait)} of the time "
+            f"while {_count(box.blocked)} tasks wait for a disk"
+        ),
+        fine=f"iowait {_percent(box.iowait)}",
+        next_step="see which disk is slow and who writes to it",
+        by_hand=("iostat -x 1 3", "vmstat 1 5"),
+    )  # fmt: skip
+    yield _graded(
+        box, "system", limits.system, box.system,
+        bad=f"the kernel takes {_percent(box.system)} of the CPU time: system calls, locks or memory reclaim",
+        fine=f"kernel {_percent(box.system)}",
+        next_step="see which system calls the hottest process makes",
+        by_hand=("pidstat -u 1 3", "perf top -g"),
+    )  # fmt: skip
+    yield _graded(
+        box, "unattributed", limits.unattributed, box.unattributed,
+        bad=(
+            f"{_cores(box.unattributed)} were used by no process that lived through the window, "
+            f"at {_rate(box.forks_per_second)} forks/s: short-lived processes"
+        ),
+        fine=f"{_rate(box.forks_per_second)} forks/s",
+        next_step="find the parent that keeps starting them",
+        by_hand=("vmstat -f; sleep 1; vmstat -f", "perf trace -e sched:sched_process_exec -a -- sleep 1"),
+    )  # fmt: skip
+
+
+_RULES = {
+    "busy": "box.busy",
+    "steal": "box.steal",
+    "softirq": "box.softirq",
+    "iowait": "box.not-cpu",
+    "system": "box.kernel",
+    "unattributed": "box.short-lived",
+}
+
+
+def _graded(
+    box: Box, field: str, limit: Limit, value: float | Unknown, *, bad: str, fine: str, next_step: str, by_hand: tuple[str, ...]
+) -> Finding:
+    """The finding for one share of the box: bad, fine, or unknown."""
+    rule = _RULES[field]
+    if isinstance(value, Unknown):
+        return _finding(box, rule, Severity.UNKNOWN, f"{field} of this machine is unknown: {value.reason}")
+    severity = limit.grade(value)
+    if severity is Severity.OK:
+        return _finding(box, rule, severity, fine)
+    return dataclasses.replace(
+        _finding(box, rule, severity, bad),
+        threshold=limit.crossed(f"box.{field}", value),
+        next_step=next_step,
+        by_hand=by_hand,
+    )
+
+
+def _finding(box: Box, rule: str, severity: Severity, summary: str) -> Finding:
+    return Finding(
+        rule=rule, key=f"{rule}:box", severity=severity, subject=box.subject, summary=summary, evidence=(box.id,)
+    )
+
+
+def _percent(share: float | Unknown) -> str:
+    if isinstance(share, Unknown):
+        return "unknown"
+    return f"{share * 100:.0f} %" if share >= 0.1 or share == 0 else f"{share * 100:.1f} %"
+
+
+def _count(value: int | Unknown) -> str:
+    return "unknown" if isinstance(value, Unknown) else str(value)
+
+
+def _cores(value: float | Unknown) -> str:
+    return "unknown" if isinstance(value, Unknown) else f"{value:.2f} cores"
+
+
+def _rate(value: float | Unknown) -> str:
+    return "unknown" if isinstance(value, Unknown) else f"{value:.0f}"

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from opsdoc.model import Frame, Observation, Point, Share, Unknown, measure
+from opsdoc.model import (
+    Finding,
+    Frame,
+    Limit,
+    Observation,
+    Point,
+    Severity,
+    Share,
+    Unknown,
+    Unseen,
+    known,
+    measure,
+)
+from opsdoc.signals.origin import first_app
 
 Role = Literal["app", "gc", "jit", "vm", "native", "kernel"]
 
@@ -34,7 +48,7 @@ class Thread(Observation):
     """A thread, the CPU it used in the window, and what it was seen doing."""
 
     kind: ClassVar[str] = "thread"
-    cpu: float | Unknown = measure("CPU", "cores", "main")
+    cpu: float | None | Unknown = measure("CPU", "cores", "main")
     pid: int | None = measure("pid", "id")
     tid: int | Unknown = measure("thread id", "id")
     tid_hex: str | None = measure("in hex", "hex")
@@ -42,12 +56,12 @@ class Thread(Observation):
     name: str = measure("name")
     state: str | Unknown = measure("state", "", "line")
     agreement: Share | None | Unknown = measure("same code in", "", "line")
-    role: Role | Unknown = measure("role")
-    cpu_user: float | Unknown = measure("user CPU", "cores")
-    cpu_system: float | Unknown = measure("system CPU", "cores")
+    role: Role | None | Unknown = measure("role")
+    cpu_user: float | None | Unknown = measure("user CPU", "cores")
+    cpu_system: float | None | Unknown = measure("system CPU", "cores")
     source: str | None = measure("how the stack was taken")
     samples: tuple[Point, ...] = measure("over the window", "cores", default=())
-    frames: tuple[Frame, ...] | Unknown = measure("stack", default=())
+    frames: tuple[Frame, ...] | None | Unknown = measure("stack")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +73,281 @@ class Code(Observation):
     pid: int = measure("pid", "id")
     threads: int = measure("threads", "count", "line")
     agreement: Share | None = measure("seen there in", "", "line")
-    role: Role | Unknown = measure("role")
+    role: Role | None | Unknown = measure("role")
     frame: Frame | None = measure("code")
     tids: tuple[int, ...] = measure("thread ids", "id", default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """From which CPU on it matters, in cores."""
+
+    thread_cpu: Limit = Limit(
+        0.5, 0.9, "cores", "a thread that keeps a core to itself cannot go faster: it is the bottleneck of its work"
+    )
+    code_cpu: Limit = Limit(
+        0.5, 0.9, "cores", "many lukewarm threads in the same code cost as much as one hot thread"
+    )
+    process_cpu: Limit = Limit(0.5, 0.9, "cores", "as for a thread, where the threads could not be seen")
+    gc_cpu: Limit = Limit(
+        0.2, 0.5, "cores", "collectors are tuned for 1 to 5 % of the CPU; a fifth of a core is a heap under pressure"
+    )
+
+
+# What the threads of a role burn their CPU for. The application's own code is judged by the code it is in.
+_ROLE_RULES: dict[str, tuple[str, str, str, str]] = {
+    # role: (rule, words, why, next step)
+    "gc": (
+        "cpu.gc",
+        "GC",
+        "collects garbage",
+        "see how full the heap is after a collection; look for what allocates, not at application code",
+    ),
+    "jit": (
+        "cpu.jit",
+        "JIT",
+        "compiles code",
+        "wait if it started recently; else look for a full code cache or code that is deoptimised again and again",
+    ),
+    "vm": ("cpu.vm", "JVM's own threads", "works inside the JVM", "look for very frequent safepoints: -Xlog:safepoint"),
+    "native": (
+        "cpu.native",
+        "native code",
+        "runs native code",
+        "sample it with perf; a native library's thread pool (BLAS, gRPC, compression) is the usual cause",
+    ),
+    "kernel": ("cpu.kernel-thread", "kernel threads", "works for the kernel", "see which device or subsystem it serves"),
+}
+
+
+def codes(threads: Sequence[Thread], processes: Sequence[Process]) -> list[Code]:
+    """The CPU of the threads added up by the code they were in, or by their role, hottest first."""
+    names = {process.pid: process.subject for process in processes}
+    groups: dict[tuple[object, ...], list[Thread]] = {}
+    for thread in threads:
+        frame = first_app(known(thread.frames) or ())
+        place = (frame.function, frame.file) if frame and thread.role == "app" else None
+        alone = thread.tid if place is None and thread.role not in ("gc", "jit", "vm", "native") else None
+        groups.setdefault((thread.pid, str(thread.role), place, alone), []).append(thread)
+    found = [_code(group, names.get(group[0].pid or 0, f"pid {group[0].pid}")) for group in groups.values()]
+    return sorted(found, key=lambda code: -code.cpu)
+
+
+def _code(group: Sequence[Thread], process: str) -> Code:
+    first = group[0]
+    frame = first_app(known(first.frames) or ()) if first.role == "app" else None
+    shares = [thread.agreement for thread in group if isinstance(thread.agreement, Share)]
+    return Code(
+        subject=str(frame) if frame else f"{_role_words(first.role)} of {process}",
+        cpu=round(sum(known(thread.cpu) or 0.0 for thread in group), 4),
+        pid=first.pid or 0,
+        threads=len(group),
+        agreement=Share(sum(s.seen for s in shares), sum(s.of for s in shares)) if shares else None,
+        role=first.role,
+        frame=frame,
+        tids=tuple(thread.tid for thread in group if isinstance(thread.tid, int)),
+    )
+
+
+def _role_words(role: Role | None | Unknown) -> str:
+    if role is None or isinstance(role, Unknown):
+        return "unseen code"
+    return _ROLE_RULES[role][1] if role in _ROLE_RULES else "application code"
+
+
+def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits: Limits) -> Iterator[Finding]:
+    """Name the code that burns the CPU, or the role that its threads have, or the process if no more could be seen."""
+    facts = _Facts(observations)
+    judged_pids: set[int | None] = set()
+    for code in facts.codes:
+        judged_pids.add(code.pid)
+        yield from _judge_code(code, facts, limits)
+    if not facts.codes:
+        for thread in facts.threads:
+            judged_pids.add(thread.pid)
+            yield from _judge_thread(thread, facts, limits)
+    for process in facts.processes:
+        if process.pid not in judged_pids:
+            yield from _judge_process(process, limits)
+    yield from _ruled_out(facts, limits)
+
+
+class _Facts:
+    """The observations of one invocation, sorted by kind."""
+
+    def __init__(self, observations: Sequence[Observation]) -> None:
+        self.processes = [o for o in observations if isinstance(o, Process)]
+        self.threads = [o for o in observations if isinstance(o, Thread)]
+        self.codes = [o for o in observations if isinstance(o, Code)]
+
+    def process(self, pid: int | None) -> Process | None:
+        return next((process for process in self.processes if process.pid == pid), None)
+
+    def evidence(self, code: Code) -> tuple[str, ...]:
+        """The process, the code, and those of its threads that are shown."""
+        process = self.process(code.pid)
+        threads = [thread.id for thread in self.threads if thread.pid == code.pid and thread.tid in code.tids]
+        return (*([process.id] if process else []), *([code.id] if code.threads > 1 else []), *threads[:3])
+
+    def cpu_of(self, role: str) -> float:
+        return round(sum(code.cpu for code in self.codes if code.role == role), 4)
+
+
+def _judge_code(code: Code, facts: _Facts, limits: Limits) -> Iterator[Finding]:
+    process, threads = facts.process(code.pid), facts.threads
+    who = _who(process, code.pid)
+    hottest = next((thread for thread in threads if thread.pid == code.pid and thread.tid in code.tids), None)
+    many = code.threads > 1
+    name, limit = ("hot.code_cpu", limits.code_cpu) if many else ("hot.thread_cpu", limits.thread_cpu)
+    if code.role == "gc":
+        name, limit = "hot.gc_cpu", limits.gc_cpu
+    severity = limit.grade(code.cpu)
+    if severity is Severity.OK:
+        return
+    rule, what, next_step = _cause(code, hottest)
+    subject = f"pid {code.pid} {who}" + ("" if many or hottest is None else f" · thread {hottest.subject}")
+    by = f"{code.threads} threads" if many else f"thread {hottest.name}" if hottest else "one thread"
+    yield Finding(
+        rule=rule,
+        key=f"{rule}:{_stable(process)}/{code.frame.function if code.frame else _role_words(code.role)}",
+        severity=severity,
+        subject=subject,
+        summary=f"{who} (pid {code.pid}) burns {_cores(code.cpu)} {what}, by {by}",
+        evidence=facts.evidence(code),
+        threshold=limit.crossed(name, code.cpu),
+        confidence=str(code.agreement) if code.agreement else None,
+        next_step=next_step,
+        by_hand=_by_hand(process, hottest),
+    )
+
+
+def _cause(code: Code, hottest: Thread | None) -> tuple[str, str, str]:
+    """The rule, the words for what is burnt, and the next step."""
+    if code.role is None or isinstance(code.role, Unknown):
+        return "cpu.hot-thread", "in code that could not be seen", "run the command under 'unseen', which shows the stack"
+    if code.role in _ROLE_RULES:
+        rule, words, _, next_step = _ROLE_RULES[code.role]
+        return rule, f"in {words}", next_step
+    if code.frame is None:
+        why = hottest.frames.reason if hottest and isinstance(hottest.frames, Unknown) else "its stack was empty"
+        return "cpu.hot-thread", f"in code that could not be seen ({why})", "take the stack again, or sample with perf"
+    moved = "many short tasks, or a loop" if code.threads > 1 else "a loop"
+    where = code.frame.file if code.frame.line is None else f"{_short(code.frame.file)}:{code.frame.line}"
+    return (
+        "cpu.app-code",
+        f"in {code.frame.function} ({where})",
+        f"read {where} for {moved}: it was on top in {code.agreement or 'the dump'}",
+    )
+
+
+def _judge_thread(thread: Thread, facts: _Facts, limits: Limits) -> Iterator[Finding]:
+    cpu = known(thread.cpu)
+    if cpu is None or (severity := limits.thread_cpu.grade(cpu)) is Severity.OK:
+        return
+    process = facts.process(thread.pid)
+    yield Finding(
+        rule="cpu.hot-thread",
+        key=f"cpu.hot-thread:{_stable(process)}/{thread.name}",
+        severity=severity,
+        subject=f"pid {thread.pid} {_who(process, thread.pid or 0)} · thread {thread.subject}",
+        summary=f"thread {thread.name} ({thread.tid}, {thread.tid_hex}) of pid {thread.pid} burns {_cores(cpu)}",
+        evidence=(thread.id,),
+        threshold=limits.thread_cpu.crossed("hot.thread_cpu", cpu),
+        next_step=f"see what it runs: opsdoc stack {thread.pid} --tid {thread.tid}",
+        by_hand=_by_hand(process, thread),
+    )
+
+
+def _judge_process(process: Process, limits: Limits) -> Iterator[Finding]:
+    cpu = known(process.cpu)
+    if cpu is None or (severity := limits.process_cpu.grade(cpu)) is Severity.OK:
+        return
+    who = _who(process, process.pid)
+    yield Finding(
+        rule="cpu.hot-process",
+        key=f"cpu.hot-process:{_stable(process)}",
+        severity=severity,
+        subject=f"pid {process.pid} {who}",
+        summary=f"{who} (pid {process.pid}) burns {_cores(cpu)}",
+        evidence=(process.id,),
+        threshold=limits.process_cpu.crossed("hot.process_cpu", cpu),
+        next_step=f"see which thread and which code: opsdoc cpu --pid {process.pid}",
+        by_hand=("top -c", f"top -Hp {process.pid}"),
+    )
+
+
+def _ruled_out(facts: _Facts, limits: Limits) -> Iterator[Finding]:
+    """What was looked at and is not the cause."""
+    jvm = any(isinstance(p.runtime, str) and p.runtime.startswith("jvm") for p in facts.processes)
+    seen = {code.role for code in facts.codes}
+    for role in ("gc", "jit"):
+        cpu = facts.cpu_of(role)
+        limit = limits.gc_cpu if role == "gc" else limits.code_cpu
+        if jvm and "app" in seen and limit.grade(cpu) is Severity.OK:
+            rule, words, _, _ = _ROLE_RULES[role]
+            yield _fine(rule, f"{words} {cpu:.2f} cores")
+    ranked: list[Process | Thread] = [*facts.processes, *facts.threads]
+    for hottest in ranked[:1]:
+        used = known(hottest.cpu)
+        if used is not None and limits.process_cpu.grade(used) is Severity.OK:
+            words = f"hottest {hottest.kind} {hottest.subject} at {_cores(used)}"
+            yield _fine(f"cpu.hot-{hottest.kind}", words, (hottest.id,))
+
+
+def _fine(rule: str, summary: str, evidence: tuple[str, ...] = ()) -> Finding:
+    return Finding(
+        rule=rule, key=f"{rule}:box", severity=Severity.OK, subject="this machine", summary=summary, evidence=evidence
+    )
+
+
+def _who(process: Process | None, pid: int) -> str:
+    """A process in a few words: what is run rather than with what."""
+    if process is None or isinstance(process.command, Unknown):
+        return process.subject.partition(" ")[2] or f"pid {pid}" if process else f"pid {pid}"
+    return program(process.command) or process.subject.partition(" ")[2]
+
+
+def program(command: str) -> str:
+    """What a command line runs: the jar, class or script of an interpreter, else the program itself."""
+    words = command.split(" ")
+    first = words[0].rpartition("/")[2]
+    if first.startswith(("java", "python")):
+        it = iter(words[1:])
+        for word in it:
+            if word in ("-jar", "-m"):
+                return next(it, first).rpartition("/")[2]
+            if word in ("-cp", "-classpath", "--class-path", "-p", "--module-path", "-W", "-X"):
+                next(it, None)
+            elif word == "-c":
+                return first
+            elif not word.startswith("-"):
+                return word.rpartition("/")[2]
+    return first
+
+
+def _stable(process: Process | None) -> str:
+    """A name of a process that survives its restart."""
+    return _who(process, 0) if process else "process"
+
+
+def _by_hand(process: Process | None, thread: Thread | None) -> tuple[str, ...]:
+    if thread is None:
+        return ("top -c",)
+    commands = [f"top -Hp {thread.pid}"]
+    runtime = process.runtime if process and isinstance(process.runtime, str) else ""
+    tid = thread.ns_tid if isinstance(thread.ns_tid, int) else thread.tid
+    if runtime.startswith("jvm") and isinstance(tid, int):
+        commands.append(f"jstack -l {thread.pid} | grep -E -A 8 'nid=({tid:#x}|{tid}) |\\[{tid}\\]'")
+    elif runtime.startswith("python"):
+        commands.append(f"py-spy dump --nonblocking --pid {thread.pid}")
+    else:
+        commands.append(f"perf record -t {thread.tid} -g -- sleep 1 && perf report")
+    return tuple(commands)
+
+
+def _short(path: str | None) -> str:
+    return (path or "?").rpartition("/")[2]
+
+
+def _cores(cpu: float) -> str:
+    return f"{cpu:.2f} cores"

@@ -1,0 +1,281 @@
+"""What opsdoc costs beside what people use today: `make bench` measures both in one run and writes docs/performance.md.
+
+Every pair is measured in turn (A B A B), so that a noisy neighbour meets both; a number is the median of its rounds.
+CPU is user and system time of the command with all its children.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime as dt
+import importlib
+import importlib.metadata
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from servers import jdk, programs  # noqa: E402
+
+OPSDOC = [str(Path(sys.executable).parent / "opsdoc")]
+WINDOW = 2
+CROWD = 3000
+HTML_LIMIT = 300_000
+
+
+class Cost(NamedTuple):
+    """What one run took, in seconds."""
+
+    wall: float
+    cpu: float
+
+
+class Row(NamedTuple):
+    """One line of the table: medians of ours and theirs, the promise about their ratio, and how it was met."""
+
+    what: str
+    ours: str
+    theirs: str
+    promise: str
+    measured: str
+    holds: bool | None
+
+
+def cost_of(command: Sequence[str], good: Sequence[int] = (0, 1, 2, 3)) -> Cost:
+    """Run a command to its end."""
+    start = time.monotonic()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment())
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - start
+        process.returncode = code = os.waitstatus_to_exitcode(status)
+        if code not in good:
+            err.seek(0)
+            raise SystemExit(f"{command} ended with {code}: {err.read()[-2000:].decode(errors='replace')}")
+    return Cost(wall, usage.ru_utime + usage.ru_stime)
+
+
+def environment() -> dict[str, str]:
+    jdk_home = jdk.home()
+    path = os.environ["PATH"] if jdk_home is None else f"{jdk_home}/bin:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "LANG": "C.UTF-8"}
+
+
+def in_turn(ours: Callable[[], Cost], theirs: Callable[[], Cost], rounds: int) -> tuple[list[Cost], list[Cost]]:
+    """A B A B; the first of each warms the caches and is not counted."""
+    ours(), theirs()
+    pairs = [(ours(), theirs()) for _ in range(rounds)]
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def told(values: Sequence[float]) -> str:
+    return f"{1000 * statistics.median(values):,.0f} ms [{1000 * min(values):,.0f}–{1000 * max(values):,.0f}]"
+
+
+def compared(what: str, ours: Sequence[float], theirs: Sequence[float], limit: float) -> Row:
+    ratio = statistics.median(ours) / statistics.median(theirs)
+    return Row(what, told(ours), told(theirs), f"≤ {limit:g} ×", f"{ratio:.2f} ×", ratio <= limit)
+
+
+def by_command(
+    what: str, ours: Sequence[str], theirs: Sequence[str], rounds: int, *, cpu: float | None, wall: float | None
+) -> list[Row]:
+    """A row for CPU and one for wall time, each with its limit."""
+    mine, other = in_turn(lambda: cost_of(ours), lambda: cost_of(theirs), rounds)
+    rows = []
+    if cpu is not None:
+        rows.append(compared(f"{what}: CPU", [c.cpu for c in mine], [c.cpu for c in other], cpu))
+    if wall is not None:
+        rows.append(compared(f"{what}: wall", [c.wall for c in mine], [c.wall for c in other], wall))
+    return rows
+
+
+# ── what is promised ─────────────────────────────────────────────────────────────────────────────
+
+
+def cpu_beside_runbook(rounds: int) -> list[Row]:
+    with jvm() as program:
+        runbook = ["/bin/sh", str(ROOT / "bench/runbook.sh"), str(WINDOW), str(program.pid)]
+        ours = [*OPSDOC, "cpu", "--json", "--window", f"{WINDOW}s"]
+        what = "`opsdoc cpu --json` beside the scripted runbook, a JVM with 400 threads, one hot"
+        return by_command(what, ours, runbook, rounds, cpu=0.6, wall=1.0)
+
+
+def stack_beside_jstack(rounds: int) -> list[Row]:
+    with jvm() as program:
+        theirs = [jdk.tool("jstack"), "-l", str(program.pid)]
+        ours = [*OPSDOC, "stack", str(program.pid), "--json"]
+        what = "`opsdoc stack PID --json` beside `jstack -l PID`"
+        rows = by_command(what, ours, theirs, rounds, cpu=0.6, wall=0.6)
+        what = "the attach, dump and parse inside it, beside `jstack -l PID` as a whole"
+        mine, other = in_turn(lambda: attach_and_parse(program.pid), lambda: cost_of(theirs), rounds)
+        rows.append(compared(f"{what}: CPU", [c.cpu for c in mine], [c.cpu for c in other], 0.1))
+        rows.append(compared(f"{what}: wall", [c.wall for c in mine], [c.wall for c in other], 0.1))
+        return rows
+
+
+def attach_and_parse(pid: int) -> Cost:
+    """One dump over the socket, as `opsdoc stack` takes it, and all of it parsed."""
+    clients = importlib.import_module("opsdoc.clients")
+    hotspot = importlib.import_module("opsdoc.clients.hotspot")
+    parser = importlib.import_module("opsdoc.parsers.hotspot_dump")
+    redactor = importlib.import_module("opsdoc.redact").Redactor()
+    live = clients.Live(redactor=redactor, deadline=time.monotonic() + 30)
+    started = int(programs.stat(pid)[19])
+    wall, cpu = time.monotonic(), time.process_time()
+    hotspot.OpenSocket(pid=pid, started=started).answer(live)
+    dump = parser.parse(hotspot.ThreadDump(pid=pid, started=started, locks=True).answer(live))
+    took = Cost(time.monotonic() - wall, time.process_time() - cpu)
+    assert len(dump.threads) >= 400
+    return took
+
+
+def top_beside_top(rounds: int) -> list[Row]:
+    with programs.ended(programs.crowd(CROWD)):
+        theirs = ["top", "-b", "-c", "-n", "2", "-d", str(WINDOW)]
+        ours = [*OPSDOC, "top", "--json", "--window", f"{WINDOW}s"]
+        what = f"`opsdoc top --json` beside `top -b -c -n 2 -d {WINDOW}`, {CROWD:,} processes"
+        return by_command(what, ours, theirs, rounds, cpu=1.0, wall=None)
+
+
+def version_beside_import(rounds: int) -> list[Row]:
+    ours = [*OPSDOC, "--version"]
+    theirs = [sys.executable, "-c", "import typer"]
+    what = '`opsdoc --version` beside `python -c "import typer"`'
+    return by_command(what, ours, theirs, 4 * rounds, cpu=2.0, wall=2.0)
+
+
+def modules_of_json(_rounds: int) -> list[Row]:
+    with programs.ended(programs.python("idle")) as program:
+        command = [sys.executable, "-X", "importtime", "-m", "opsdoc", "cpu", "--json", "--window", "200ms"]
+        command += ["--pid", str(program.pid)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode not in range(4) or not done.stdout.startswith("{"):
+        raise SystemExit(f"opsdoc cpu --json ended with {done.returncode}")
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    unwanted = sorted(imported & {"rich", "jinja2"})
+    measured = f"imports {', '.join(unwanted)}" if unwanted else f"{len(imported)} top-level modules, neither"
+    return [Row("modules of a `--json` run", "", "", "neither rich nor jinja2", measured, not unwanted)]
+
+
+def size_of_html(_rounds: int) -> list[Row]:
+    with jvm(), tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "report.html"
+        cost_of([*OPSDOC, "cpu", "-o", str(page)])
+        size = page.stat().st_size
+    what = "HTML report of `opsdoc cpu`, the same JVM"
+    return [Row(what, "", "", f"< {HTML_LIMIT // 1000} kB", f"{size / 1000:,.0f} kB", size < HTML_LIMIT)]
+
+
+PARTS: dict[str, Callable[[int], list[Row]]] = {
+    "cpu": cpu_beside_runbook,
+    "stack": stack_beside_jstack,
+    "top": top_beside_top,
+    "version": version_beside_import,
+    "modules": modules_of_json,
+    "html": size_of_html,
+}
+
+
+@contextlib.contextmanager
+def jvm():
+    """The JVM with 400 threads, one hot, that has been attached to before."""
+    with programs.ended(jdk.hot_one(options=jdk.ATTACHABLE)) as program, program.hot():
+        yield program
+
+
+# ── the page ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def output(command: Sequence[str]) -> str:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        return (done.stdout + done.stderr).strip()
+    return ""
+
+
+def machine() -> str:
+    """What the numbers depend on; no names and no paths."""
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    kernel = re.match(r"\d+\.\d+", platform.release())
+    java = re.search(r'"([\d.]+)', output([jdk.tool("java"), "-version"])) if jdk.home() else None
+    top = re.search(r"[\d.]+$", output(["top", "-V"]).partition("\n")[0])
+    opsdoc = importlib.metadata.version("opsdoc")
+    return ", ".join(
+        [
+            f"opsdoc {opsdoc}",
+            f"{os.cpu_count()} × {model[1] if model else platform.machine()}",
+            f"{memory:.0f} GiB",
+            f"Linux {kernel[0] if kernel else ''}",
+            f"CPython {platform.python_version()}",
+            f"JDK {java[1] if java else 'none'}",
+            f"procps {top[0] if top else 'unknown'}",
+        ]
+    )
+
+
+PAGE = """# What opsdoc costs
+
+Written by `make bench` on {date}, not by hand. opsdoc and what it is compared with ran in turn in one session; a
+number is the median of {rounds} rounds [smallest–largest], of four times as many for `--version`. CPU is user and
+system time of a command with all its children.
+
+The machine: {machine}. Before the run {load:.1f} of its cores were busy with other work.
+
+| what | opsdoc | beside | promised | measured | |
+|---|---:|---:|---:|---:|---|
+{table}
+
+The runbook is `bench/runbook.sh`: `top -b -c`, `top -H -b -p PID`, `jstack -l PID` and `grep`, with windows of
+{window} s. It needs two windows, one for processes and one for threads; opsdoc needs one for both and takes the stacks
+within it.
+"""
+
+
+def page(rows: Sequence[Row], rounds: int, load: float) -> str:
+    word = {True: "holds", False: "**does not hold**", None: "not measured"}
+    table = "\n".join(
+        f"| {r.what} | {r.ours} | {r.theirs} | {r.promise} | {r.measured} | {word[r.holds]} |" for r in rows
+    )
+    date = dt.datetime.now(dt.timezone.utc).date()
+    return PAGE.format(date=date, rounds=rounds, machine=machine(), load=load, table=table, window=WINDOW)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=PARTS, action="append", help="measure this part and print it")
+    parser.add_argument("--strict", action="store_true", help="exit 1 when a promise does not hold")
+    args = parser.parse_args()
+
+    shares = programs.box(2.0)
+    load = (1 - shares["idle"] - shares["iowait"]) * (os.cpu_count() or 1)
+    rows: list[Row] = []
+    for name in args.only or PARTS:
+        sys.stderr.write(f"measuring {name}\n")
+        try:
+            rows += PARTS[name](args.rounds)
+        except (SystemExit, ImportError, AttributeError, TypeError) as why:
+            rows.append(Row(" ".join(f"{name}: {why}".replace("|", "/").split())[:200], "", "", "", "", None))
+    text = page(rows, args.rounds, load)
+    sys.stdout.write(text)
+    if not args.only:
+        (ROOT / "docs").mkdir(exist_ok=True)
+        (ROOT / "docs/performance.md").write_text(text)
+    return int(args.strict and any(row.holds is not True for row in rows))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,340 @@
+"""HotSpot's dynamic attach over its socket: a thread dump without a JDK, and no signal unless proven harmless.
+
+The protocol and its dangers are those of HotSpot's attachListener_posix.cpp and VirtualMachineImpl.java.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import stat
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from opsdoc.clients import Live, Typed
+from opsdoc.clients.proc import clock_ticks, gone
+from opsdoc.model import Denied, Malformed, TimedOut, Unreachable, Unsupported
+from opsdoc.parsers.procfs import Stat, Status, mapped_files, parse_stat, parse_status, runtime_of
+from opsdoc.redact import Redactor
+
+MIN_AGE = 5.0  # seconds: the handler of SIGQUIT appears up to 0.45 s after exec, later with AlwaysPreTouch
+HANDSHAKE = 3.0  # seconds until the socket must be there after the signal: 5 to 220 ms were measured
+REPLY_TIMEOUT = 8.0  # seconds: a dump of a JVM with Serial GC and a counted loop took 3 s
+REPLY_CAP = 64 << 20
+OPTION_VARIABLES = (b"JAVA_TOOL_OPTIONS", b"JDK_JAVA_OPTIONS", b"_JAVA_OPTIONS")
+# With these SIGQUIT ends the JVM or prints a dump into the application's own output. Files of options are not read:
+# what cannot be proven harmless is not signalled.
+UNSAFE_OPTIONS = ("-Xrs", "-XX:+ReduceSignalUsage", "-XX:+DisableAttachMechanism")
+OPTION_FILES = ("@", "-XX:Flags=", "-XX:VMOptionsFile=")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSocket(Typed):
+    """Make sure that the attach socket of a JVM is there; `started` (ticks after boot) proves that it is the same one.
+
+    A missing socket is asked for as jstack does, with a marker file and SIGQUIT, but only when every check proves
+    that the JVM handles the signal. The answer is how the socket came to be: `was open` or `signalled`.
+    """
+
+    pid: int
+    started: int
+
+    def key(self) -> str:
+        return f"hotspot.open {self.pid}"
+
+    def answer(self, live: Live) -> str:
+        target = _target(self.pid, self.started, live)
+        _refuse_unless_hotspot(target, live)
+        with _folder(target, "root/tmp", live) as tmp:
+            if _answers(target, tmp):
+                return "was open"
+            _refuse_unless_safe(target, live)
+            _ask_for_socket(target, tmp, live)
+        return "signalled"
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadDump:
+    """The text of a thread dump; the JVM stands still for at most the time that the answer takes.
+
+    `locks` adds the ownable synchronizers, as `jstack -l` does, which costs a walk through the heap.
+    """
+
+    pid: int
+    started: int
+    locks: bool = False
+
+    def key(self) -> str:
+        return f"hotspot.dump {self.pid}"
+
+    def answer(self, live: Live) -> bytes:
+        target = _target(self.pid, self.started, live)
+        began = time.monotonic()
+        with _folder(target, "root/tmp", live) as tmp, _connected(target, tmp) as connection:
+            with live.undone_by(lambda: _hang_up(connection)):
+                reply = _exchange(connection, b"-l" if self.locks else b"", live)
+        live.pause(self.pid, round(time.monotonic() - began, 4), "thread dump: until the reply ended, an upper bound")
+        return _body(reply)
+
+    def recorded(self, value: object, redactor: Redactor) -> object:
+        return redactor.lines(value) if isinstance(value, bytes) else value
+
+
+class _Target(NamedTuple):
+    """A JVM that was proven to be the one meant, a moment ago."""
+
+    pid: int
+    stat: Stat
+    status: Status
+    folder: Path
+
+    @property
+    def socket_name(self) -> str:
+        return f".java_pid{self.status.ids[-1]}"
+
+    @property
+    def marker_name(self) -> str:
+        return f".attach_pid{self.status.ids[-1]}"
+
+
+def _target(pid: int, started: int, live: Live) -> _Target:
+    if live.foreign_proc:
+        raise Unsupported(f"{live.proc} may show other process ids than ours: no JVM is dialled or signalled")
+    folder = live.proc / str(pid)
+    try:
+        stat_now = parse_stat((folder / "stat").read_bytes())
+        status = parse_status((folder / "status").read_text("utf-8", "backslashreplace"))
+    except (FileNotFoundError, ProcessLookupError):
+        raise gone(pid) from None
+    except PermissionError:
+        raise _denied(pid, live) from None
+    if stat_now.started != started or stat_now.state in "ZX":
+        raise gone(pid)
+    if stat_now.state in "Tt":
+        raise Unreachable(f"process {pid} is stopped: a stopped JVM answers nobody", f"kill -CONT {pid}")
+    return _Target(pid, stat_now, status, folder)
+
+
+def _refuse_unless_hotspot(target: _Target, live: Live) -> None:
+    """Raise unless the process has HotSpot mapped: a name proves nothing, and OpenJ9 takes SIGQUIT otherwise."""
+    try:
+        maps = (target.folder / "maps").read_text("utf-8", "backslashreplace")
+    except PermissionError:
+        raise _denied(target.pid, live) from None
+    except OSError:
+        raise gone(target.pid) from None
+    if runtime_of(mapped_files(maps)) != "jvm":
+        raise Unsupported(f"process {target.pid} has no HotSpot JVM mapped")
+
+
+def _denied(pid: int, live: Live) -> Denied:
+    return Denied(f"not permitted to attach to process {pid}", f"sudo {live.again}")
+
+
+@contextlib.contextmanager
+def _folder(target: _Target, below: str, live: Live) -> Iterator[int]:
+    """A folder below `/proc/PID`, opened component by component: a symlink there would lead into our own root."""
+    first, *rest = below.split("/")
+    descriptor = -1
+    try:
+        descriptor = os.open(target.folder / first, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
+        for name in rest:
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        yield descriptor
+    except PermissionError:
+        raise _denied(target.pid, live) from None
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise Unsupported(f"process {target.pid}: {below} is not a folder ({error.strerror})") from None
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _connected(target: _Target, tmp: int) -> Iterator[socket.socket]:
+    """A connection to the JVM's socket, proven to be the JVM's: a socket of its owner, with its pid at the other end.
+
+    The file is opened first and dialled through the descriptor, so that nobody can put a symlink in its place.
+    Raises FileNotFoundError or ConnectionRefusedError when there is no living socket.
+    """
+    file = os.open(target.socket_name, os.O_PATH | os.O_NOFOLLOW, dir_fd=tmp)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        seen = os.fstat(file)
+        if not stat.S_ISSOCK(seen.st_mode) or seen.st_uid != target.status.euid:
+            raise Unsupported(f"process {target.pid}: {target.socket_name} is not the JVM's own socket")
+        connection.settimeout(1.0)
+        connection.connect(f"/proc/self/fd/{file}")
+        peer, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if peer != target.pid:
+            raise Unsupported(f"process {target.pid}: process {peer} listens at {target.socket_name}")
+        yield connection
+    except TimeoutError:
+        raise TimedOut(f"process {target.pid} does not accept connections on its attach socket") from None
+    finally:
+        os.close(file)
+        connection.close()
+
+
+def _answers(target: _Target, tmp: int) -> bool:
+    try:
+        with _connected(target, tmp):
+            return True
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _exchange(connection: socket.socket, argument: bytes, live: Live) -> bytes:
+    """One request of protocol version 1 (always three arguments) and its whole reply."""
+    ends = time.monotonic() + min(REPLY_TIMEOUT, live.remaining())
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        connection.sendall(b"1\0threaddump\0" + argument + b"\0\0\0")
+        while True:
+            connection.settimeout(max(0.001, ends - time.monotonic()))
+            chunk = connection.recv(1 << 18)
+            if not chunk:
+                return b"".join(chunks)
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > REPLY_CAP:
+                raise Malformed("the reply of the JVM is longer than 64 MiB")
+            if time.monotonic() > ends:
+                raise TimeoutError
+    except TimeoutError:
+        raise TimedOut("the JVM did not finish its thread dump in time") from None
+    except OSError as error:
+        raise Unreachable(f"the JVM broke off its reply: {error.strerror}") from None
+
+
+def _body(reply: bytes) -> bytes:
+    code, newline, body = reply.partition(b"\n")
+    if not reply:
+        raise Denied("the JVM closed the connection: it accepts its own user only (JDK 8), or is ending")
+    if code.strip() != b"0" or not newline:
+        raise Malformed(f"the JVM answered {reply[:80]!r}")
+    return body
+
+
+def _refuse_unless_safe(target: _Target, live: Live) -> None:
+    """Raise unless every check proves that this JVM takes SIGQUIT as a request to attach."""
+    why = _why_unsafe(target, live)
+    if why:
+        raise Unsupported(
+            f"process {target.pid} has no attach socket, and SIGQUIT is not sent: {why}",
+            "start the JVM with -XX:+StartAttachListener to have the socket from the beginning",
+        )
+
+
+def _why_unsafe(target: _Target, live: Live) -> str | None:
+    if not live.may_write_target_files:
+        return "--no-target-files forbids the marker file that the signal needs"
+    if not target.status.catches(signal.SIGQUIT):
+        return "the JVM has no handler for it, so that it would die"
+    uptime = float((live.proc / "uptime").read_text().split()[0])
+    age = uptime - target.stat.started / clock_ticks()
+    if age < MIN_AGE:
+        return f"the JVM is {max(0.0, age):.1f} s old, and one younger than {MIN_AGE:.0f} s may not have its handler yet"
+    for option in _options(target, live):
+        if option in UNSAFE_OPTIONS:
+            return f"the JVM was started with {option}"
+        if option.startswith(OPTION_FILES):
+            return "the JVM takes options from a file, which may hold -Xrs or +DisableAttachMechanism"
+    return None
+
+
+def _options(target: _Target, live: Live) -> list[str]:
+    """The words of the command line before the class or -jar, and of the variables that a JVM takes options from.
+
+    The variables are looked at here and nowhere kept.
+    """
+    try:
+        words = (target.folder / "cmdline").read_bytes().split(b"\0")[1:]
+        variables = (target.folder / "environ").read_bytes().split(b"\0")
+    except PermissionError:
+        raise _denied(target.pid, live) from None
+    except OSError:
+        raise gone(target.pid) from None
+    for variable in variables:
+        name, _, value = variable.partition(b"=")
+        if name in OPTION_VARIABLES:
+            words += value.replace(b'"', b" ").replace(b"'", b" ").split()
+    return [word.decode("utf-8", "backslashreplace") for word in words]
+
+
+def _ask_for_socket(target: _Target, tmp: int, live: Live) -> None:
+    """Marker file, SIGQUIT, and wait for the socket. The marker is removed in every case."""
+    pidfd = os.pidfd_open(target.pid)
+    try:
+        # From here on a reused pid cannot be hit: the descriptor names the process whose start time is checked again.
+        _refuse_unless_hotspot(_target(target.pid, target.stat.started, live), live)
+        with _marker(target, tmp, live):
+            signal.pidfd_send_signal(pidfd, signal.SIGQUIT)
+            ends = time.monotonic() + min(HANDSHAKE, live.remaining())
+            pause = 0.005
+            while not _answers(target, tmp):
+                if time.monotonic() > ends:
+                    raise TimedOut(f"process {target.pid} did not open its attach socket within {HANDSHAKE:.0f} s")
+                live.wait(pause)
+                pause = min(0.1, pause * 1.5)
+    except ProcessLookupError:
+        raise gone(target.pid) from None
+    finally:
+        os.close(pidfd)
+
+
+@contextlib.contextmanager
+def _marker(target: _Target, tmp: int, live: Live) -> Iterator[None]:
+    """The file that tells the JVM that SIGQUIT means attach: in its working directory, else in its /tmp."""
+    with contextlib.ExitStack() as stack:
+        folders = [(f"/proc/{target.pid}/root/tmp", tmp)]
+        with contextlib.suppress(Unsupported, Denied):
+            folders.insert(0, (f"/proc/{target.pid}/cwd", stack.enter_context(_folder(target, "cwd", live))))
+        for path, folder in folders:
+            try:
+                file = os.open(
+                    target.marker_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o660, dir_fd=folder
+                )
+            except FileExistsError:
+                raise Unsupported(f"process {target.pid}: another tool is attaching at this moment; try again") from None
+            except OSError:
+                continue
+            name = f"{path}/{target.marker_name}"
+            live.announce(f"creates {name} for a moment: with it the JVM takes SIGQUIT as a request to attach")
+            live.target_files.append(name)
+            with live.undone_by(lambda folder=folder: _unlink(target.marker_name, folder)):  # type: ignore[misc]
+                if _owned(file, target):
+                    yield
+                    return
+        raise Denied(f"no marker file can be made for process {target.pid}", f"sudo {live.again}")
+
+
+def _owned(file: int, target: _Target) -> bool:
+    """Give the marker to the JVM's user and say whether the JVM will accept its owner."""
+    try:
+        if os.geteuid() == 0:
+            os.fchown(file, target.status.euid, target.status.egid)
+        return os.fstat(file).st_uid == target.status.euid
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+
+
+def _unlink(name: str, folder: int) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(name, dir_fd=folder)

@@ -1,0 +1,257 @@
+"""The /proc file system: the machine, all processes in one scan, the threads of one, the details of the few."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from opsdoc.clients import Live, Typed
+from opsdoc.model import Denied, Unreachable
+from opsdoc.parsers.procfs import SEPARATOR, container_of, mapped_files, runtime_of
+from opsdoc.redact import Redactor
+
+STAT_SIZE = 1024  # a stat line has about 330 bytes at most
+MAPS_CAP = 4 << 20  # of /proc/PID/maps: a JVM has about 100 KiB
+ARGV_CAP = 2 << 20  # the kernel's own limit for all arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Machine(Typed):
+    """The facts about the machine that stand at the head of a report."""
+
+    def key(self) -> str:
+        return "proc.machine"
+
+    def answer(self, live: Live) -> dict[str, Any]:
+        uname = os.uname()
+        memory = re.search(r"MemTotal:\s+(\d+) kB", _text(live.proc / "meminfo") or "")
+        boot = re.search(r"^btime (\d+)$", _text(live.proc / "stat") or "", re.MULTILINE)
+        return {
+            "hostname": uname.nodename,
+            "kernel": uname.release,
+            "cpus": os.cpu_count(),
+            "memory_bytes": int(memory[1]) * 1024 if memory else None,
+            "boot_time": _rfc3339(int(boot[1])) if boot else None,
+            "virtualization": _virtualization(live),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Box(Typed):
+    """The files that tell how the machine as a whole fares, as text; a missing one is null."""
+
+    def key(self) -> str:
+        return "proc.box"
+
+    def answer(self, live: Live) -> dict[str, str | None]:
+        stat = _text(live.proc / "stat")
+        if stat is None:
+            raise Unreachable(f"{live.proc} is not a proc file system")
+        rows = [line for line in stat.splitlines() if not line.startswith(("intr ", "softirq "))]
+        return {
+            "stat": "\n".join(rows),
+            "cpu_pressure": _text(live.proc / "pressure/cpu"),
+            "io_pressure": _text(live.proc / "pressure/io"),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """The stat lines of all processes, separated by NUL; the first is opsdoc's own."""
+
+    def key(self) -> str:
+        return "proc.processes"
+
+    def answer(self, live: Live) -> bytes:
+        own = os.readlink(live.proc / "self")
+        return _scan(live.proc, [own, *(name for name in os.listdir(live.proc) if name.isdecimal() and name != own)])
+
+    def recorded(self, value: object, redactor: Redactor) -> object:
+        return _names_masked(value, redactor)
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """The stat lines of the threads of a process, separated by NUL: of all, or of those asked for."""
+
+    pid: int
+    tids: tuple[int, ...] = ()
+
+    def key(self) -> str:
+        return f"proc.threads {self.pid}" + (" some" if self.tids else "")
+
+    def answer(self, live: Live) -> bytes:
+        folder = live.proc / str(self.pid) / "task"
+        try:
+            return _scan(folder, [str(tid) for tid in self.tids] or os.listdir(folder))
+        except FileNotFoundError:
+            raise gone(self.pid) from None
+
+    def recorded(self, value: object, redactor: Redactor) -> object:
+        return _names_masked(value, redactor)
+
+
+@dataclass(frozen=True, slots=True)
+class Details(Typed):
+    """What is worth knowing of a process that matters: command line, user, runtime, container, status.
+
+    A part that was not permitted is null, with the reason under `unknown`.
+    """
+
+    pid: int
+
+    def key(self) -> str:
+        return f"proc.details {self.pid}"
+
+    def answer(self, live: Live) -> dict[str, Any]:
+        folder = live.proc / str(self.pid)
+        unknown: dict[str, str] = {}
+
+        def part(name: str, cap: int) -> bytes | None:
+            try:
+                return _bytes(folder / name, cap)
+            except PermissionError:
+                unknown[name] = f"not permitted to read /proc/{self.pid}/{name}"
+            except (FileNotFoundError, ProcessLookupError):
+                raise gone(self.pid) from None
+            except OSError as error:
+                unknown[name] = f"/proc/{self.pid}/{name}: {error.strerror}"
+            return None
+
+        status = _decoded(part("status", 65536))
+        argv, maps, cgroup = part("cmdline", ARGV_CAP), part("maps", MAPS_CAP), part("cgroup", 65536)
+        return {
+            "argv": None if argv is None else live.redactor.argv(_argv(argv)),
+            "status": status,
+            "user": _user(folder),
+            "runtime": None if maps is None else runtime_of(mapped_files(_decoded(maps))),
+            "container": None if cgroup is None else container_of(_decoded(cgroup)),
+            "unknown": unknown,
+            "again": f"sudo {live.again}" if os.geteuid() else live.again,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerIds(Typed):
+    """The ids that threads have in their innermost pid namespace: pairs of (id here, id there)."""
+
+    pid: int
+    tids: tuple[int, ...]
+
+    def key(self) -> str:
+        return f"proc.container-ids {self.pid}"
+
+    def answer(self, live: Live) -> list[list[int]]:
+        pairs = []
+        for tid in self.tids:
+            ids = re.search(r"^NSpid:\s*(.*)$", _text(live.proc / f"{self.pid}/task/{tid}/status") or "", re.MULTILINE)
+            if ids is not None:
+                pairs.append([tid, int(ids[1].split()[-1])])
+        return pairs
+
+
+def gone(pid: int) -> Unreachable:
+    """The error for a process that is not there."""
+    return Unreachable(f"no process {pid} (it may have ended)", "opsdoc top")
+
+
+def clock_ticks() -> int:
+    """Clock ticks per second of the times in stat files."""
+    return os.sysconf("SC_CLK_TCK")
+
+
+def _scan(folder: Path, names: Iterable[str]) -> bytes:
+    """Stat lines of the numbered subfolders; one that ended meanwhile is left out.
+
+    Raw reads relative to an open folder: of the whole-box scan this is half the cost of anything friendlier.
+    """
+    lines = []
+    opened, read, close = os.open, os.read, os.close
+    parent = opened(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for name in names:
+            try:
+                descriptor = opened(name + "/stat", os.O_RDONLY, dir_fd=parent)
+            except OSError:
+                continue
+            try:
+                lines.append(read(descriptor, STAT_SIZE))
+            except OSError:
+                pass
+            finally:
+                close(descriptor)
+    finally:
+        close(parent)
+    return SEPARATOR.join(lines)
+
+
+def _names_masked(value: object, redactor: Redactor) -> object:
+    if not isinstance(value, bytes):
+        return value
+    return SEPARATOR.join(_name_masked(line, redactor) for line in value.split(SEPARATOR))
+
+
+def _name_masked(line: bytes, redactor: Redactor) -> bytes:
+    opening, closing = line.find(b"("), line.rfind(b")")
+    name = line[opening + 1 : closing].decode("utf-8", "backslashreplace")
+    masked = redactor.text(name)
+    return line if masked == name else line[: opening + 1] + masked.encode() + line[closing:]
+
+
+def _argv(raw: bytes) -> list[str]:
+    """The arguments, from the NUL-separated bytes: joining and splitting again would invent arguments."""
+    parts = raw.split(b"\0")
+    if parts and not parts[-1]:
+        parts.pop()
+    return [part.decode("utf-8", "backslashreplace") for part in parts]
+
+
+def _user(folder: Path) -> str | None:
+    import pwd
+
+    try:
+        uid = folder.stat().st_uid
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+    except OSError:
+        return None
+
+
+def _virtualization(live: Live) -> str | None:
+    vendor = _text(Path("/sys/class/dmi/id/sys_vendor"))
+    if vendor:
+        return vendor.strip() or None
+    return "virtual machine" if " hypervisor " in (_text(live.proc / "cpuinfo") or "") else None
+
+
+def _rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).astimezone().isoformat(timespec="seconds")
+
+
+def _bytes(path: Path, cap: int) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        chunks = []
+        while cap > 0 and (chunk := os.read(descriptor, min(cap, 65536))):
+            chunks.append(chunk)
+            cap -= len(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(descriptor)
+
+
+def _decoded(data: bytes | None) -> str:
+    return "" if data is None else data.decode("utf-8", "backslashreplace")
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return _decoded(_bytes(path, 1 << 20))
+    except OSError:
+        return None

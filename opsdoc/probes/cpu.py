@@ -1,0 +1,85 @@
+"""The whole way: from the box to the hottest processes, threads, stacks, code and cause."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+from opsdoc import matching, sampling, watch
+from opsdoc.clients.proc import gone
+from opsdoc.host import Host
+from opsdoc.model import Interrupted, Observation, TimedOut, Total, Unseen, Window
+from opsdoc.options import Duration, Opt, PauseBudget, Rows, WindowLength
+from opsdoc.parsers.procfs import Stat
+from opsdoc.probes import probe
+from opsdoc.sampling import Sample
+from opsdoc.signals import box, cpu_cause, hot
+from opsdoc.watch import Watched
+
+LOOK = 0.3  # seconds of the window that tell which processes to watch: 30 clock ticks
+WORTH_WATCHING = 0.05  # cores
+
+
+@probe(judges=(box, hot), precedence=cpu_cause.PRECEDENCE, example="opsdoc cpu -o hot.html")
+def cpu(
+    host: Host,
+    *,
+    pid: Annotated[int | None, Opt("look at this process only", metavar="PID")] = None,
+    window: WindowLength = Duration(2),
+    rows: Rows = 5,
+    pause_budget: PauseBudget = Duration(0.25),
+) -> Iterator[Observation | Unseen | Total | Window]:
+    """Find what burns the CPU: process, thread, code and cause, in one measuring window."""
+    box_before, first = sampling.box_sample(host), sampling.processes(host)
+    if pid is not None and pid not in first.stats:
+        raise gone(pid)
+    watched: list[Watched] = []
+    try:
+        host.sleep(min(LOOK, window / 4))
+        watched = watch.begin(host, _suspects(first, sampling.processes(host), pid, rows))
+        yield from watch.follow(host, watched, first.at + window, pause_budget)
+    except (Interrupted, TimedOut) as error:
+        yield Unseen(subject="threads and stacks", reason=error.reason, detail="the window was cut short")
+    last, box_after = sampling.processes(host), sampling.box_sample(host)
+
+    rates = sampling.usage(first, last)
+    yield Window(seconds=round(last.at - first.at, 3))
+    yield sampling.box(box_before, box_after, sum(rate.cpu for rate in rates.values()))
+    processes = _processes(host, first, last, watched, pid, rows, box_after.booted)
+    yield from processes
+    if pid is None:
+        yield Total(kind="process", count=len(last.stats) - 1)
+    threads: list[hot.Thread] = []
+    for one in watched:
+        for item in matching.threads(one, host.redactor.text):
+            if isinstance(item, Unseen):
+                yield item
+            else:
+                threads.append(item)
+        yield from one.unseen
+    threads.sort(key=lambda thread: -matching.cores(thread))
+    codes = hot.codes(threads, processes)
+    yield from threads[: rows or None]
+    yield Total(kind="thread", count=len(threads))
+    yield from codes[: rows or None]
+    yield Total(kind="code", count=len(codes))
+
+
+def _suspects(first: Sample, second: Sample, pid: int | None, rows: int) -> list[Stat]:
+    """The processes to watch: the one asked for, or the hottest of the first look."""
+    if pid is not None:
+        return [second.stats[pid]] if pid in second.stats else []
+    rates = sampling.others(second, sampling.usage(first, second))
+    return [second.stats[p] for p, rate in list(rates.items())[: rows or None] if rate.cpu >= WORTH_WATCHING]
+
+
+def _processes(
+    host: Host, first: Sample, last: Sample, watched: Sequence[Watched], pid: int | None, rows: int, booted: int
+) -> list[hot.Process]:
+    """The hottest processes over the whole window; of those not watched, only what the scan told."""
+    rates = sampling.others(last, sampling.usage(first, last))
+    pids = [p for p in rates if pid in (None, p)][: rows or None]
+    by_pid = {one.pid: one for one in watched}
+    return [
+        matching.process(last.stats[p], rates[p], by_pid.get(p), booted, host.redactor.text) for p in pids
+    ]

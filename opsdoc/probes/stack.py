@@ -1,0 +1,84 @@
+"""`jstack PID` or `py-spy dump`, live or from a saved dump, and the one thread of it that matters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from opsdoc import matching, sampling, saved, watch
+from opsdoc.clients.files import SavedFile
+from opsdoc.clients.proc import gone
+from opsdoc.host import Host
+from opsdoc.model import Denied, Observation, Total, Unreachable, Unsupported, Unseen, UsageError, Window
+from opsdoc.options import Duration, Opt, Rows, ThreadId, WindowLength
+from opsdoc.probes import probe
+from opsdoc.signals import stack as stack_signal
+from opsdoc.signals.hot import Thread
+from opsdoc.stacks import Seen
+from opsdoc.watch import Watched
+
+
+@probe(judges=(stack_signal,), example="opsdoc stack 2609 --tid 0xb26")
+def stack(
+    host: Host,
+    *,
+    pid: Annotated[int | None, Opt("the process", metavar="PID", positional=True)] = None,
+    tid: Annotated[
+        ThreadId | None, Opt("this thread only: decimal or hex, its id here or in its container", metavar="TID")
+    ] = None,
+    context: Annotated[int, Opt("how many frames of each stack, the innermost first (0 = all)", metavar="N")] = 0,
+    dump: Annotated[Path | None, Opt("read a saved jstack or py-spy dump instead", metavar="FILE")] = None,
+    window: WindowLength = Duration(0),
+    rows: Rows = 0,
+) -> Iterator[Observation | Unseen | Total | Window]:
+    """Show what the threads of a process are doing, as `jstack` and `py-spy dump` do."""
+    if (pid is None) == (dump is None):
+        raise UsageError("name a process or a saved dump: opsdoc stack PID, or opsdoc stack --dump FILE")
+    if pid is not None:
+        found = list(_live(host, pid, window))
+    else:
+        found = list(saved.threads(host.ask(SavedFile(dump or Path())).value, host.redactor.text))
+    threads = [item for item in found if isinstance(item, Thread)]
+    yield from (item for item in found if not isinstance(item, Thread))
+    if tid is not None:
+        threads = [thread for thread in threads if tid in (thread.tid, thread.ns_tid)]
+        if not threads:
+            raise Unreachable(f"no thread {tid} ({tid:#x}) in {'the dump' if pid is None else f'process {pid}'}")
+    yield Total(kind="thread", count=len(threads))
+    for thread in threads[: rows or None]:
+        yield matching.cut(thread, context)
+
+
+def _live(host: Host, pid: int, window: float) -> Iterator[Thread | Unseen | Window]:
+    """The threads of a process as it lives; with a window also their CPU, hottest first."""
+    scan = sampling.processes(host)
+    if pid not in scan.stats:
+        raise gone(pid)
+    (one,) = watch.look_into(host, [scan.stats[pid]])
+    yield from one.unseen
+    first = last = sampling.threads(host, pid)
+    if window:
+        yield from sampling.let_pass(host, window)
+        last = sampling.threads(host, pid)
+        one.rates = sampling.usage(first, last)
+        yield Window(seconds=round(last.at - first.at, 3))
+    watch.find_ids_there(host, one, list(last.stats))
+    seen = _seen(host, one)
+    for tid in one.rates or last.stats:
+        bare = matching.thread(one, last.stats[tid], host.redactor.text)
+        there = one.ids_there.get(tid, tid)
+        if there in seen:
+            yield matching.seen_as(bare, seen[there], host.redactor.text)
+
+
+def _seen(host: Host, one: Watched) -> dict[int, Seen]:
+    """One dump of the process; raises what stands in the way of it."""
+    if one.stacks is None:
+        if one.unseen:
+            blind = one.unseen[-1]
+            raise Denied(blind.detail, blind.hint)
+        raise Unsupported(f"opsdoc takes no stacks of a {one.runtime} program")
+    if (question := one.stacks.prepare()) is not None:
+        host.ask(question)
+    return one.stacks.read(host.ask(one.stacks.question()).value, None)

@@ -1,0 +1,32 @@
+"""`top -c` over an interval: the hottest processes with their command lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from opsdoc import matching, sampling, watch
+from opsdoc.host import Host
+from opsdoc.model import Observation, Total, Unseen, Window
+from opsdoc.options import Duration, Rows, WindowLength
+from opsdoc.probes import probe
+from opsdoc.signals import box, cpu_cause, hot
+
+
+@probe(judges=(box, hot), precedence=cpu_cause.PRECEDENCE, example="opsdoc top -n 10")
+def top(
+    host: Host, *, window: WindowLength = Duration(2), rows: Rows = 5
+) -> Iterator[Observation | Unseen | Total | Window]:
+    """Rank the processes by the CPU they use now, as `top -c` does."""
+    box_before, first = sampling.box_sample(host), sampling.processes(host)
+    yield from sampling.let_pass(host, window)
+    last, box_after = sampling.processes(host), sampling.box_sample(host)
+    rates = sampling.usage(first, last)
+    ranked = list(sampling.others(last, rates))[: rows or None]
+    watched = watch.look_into(host, [last.stats[pid] for pid in ranked])
+    yield Window(seconds=round(last.at - first.at, 3))
+    yield sampling.box(box_before, box_after, sum(rate.cpu for rate in rates.values()))
+    for one in watched:
+        yield matching.process(one.stat, rates[one.pid], one, box_after.booted, host.redactor.text)
+    yield Total(kind="process", count=len(last.stats) - 1)
+    for one in watched:
+        yield from one.unseen

@@ -1,0 +1,71 @@
+"""Observations of one kind as a table of a terminal: a heading, aligned numbers, each stack beneath its row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opsdoc.model import Meta, Observation
+from opsdoc.render import words
+from opsdoc.render.layout import Page, left, right
+from opsdoc.render.rows import INDENT, frames_of, write_everything, write_stack
+
+_GAP = "  "
+_LEAST_SUBJECT = 20
+_MOST_CELL = 28
+
+
+class Grid:
+    """The columns come from field metadata: the subject, the main measure, then what stands beside it."""
+
+    def __init__(self, page: Page, observations: Sequence[Observation], *, verbose: bool = False) -> None:
+        self._page = page
+        self._verbose = verbose
+        self._observations = observations
+        metas = observations[0].fields()
+        self._columns = {name: meta for show in ("main", "line") for name, meta in metas.items() if meta.show == show}
+        self._cells = [[self._cell(o, name, meta) for name, meta in self._columns.items()] for o in observations]
+        self._drop_the_empty()
+        titles = [page.say(meta.title) for meta in self._columns.values()]
+        self._widths = [max(map(words.cells, column)) for column in zip(titles, *self._cells, strict=True)]
+        self._titles = titles
+        room = page.width - INDENT - sum(width + len(_GAP) for width in self._widths)
+        longest = max(words.cells(page.say(o.subject)) for o in observations)
+        self._subject = min(max(longest, words.cells(self._kind)), max(_LEAST_SUBJECT, room))
+
+    def write(self) -> None:
+        """The heading and all rows."""
+        self._line(self._kind, self._titles, "dim")
+        for observation, cells in zip(self._observations, self._cells, strict=True):
+            subject = words.shorten(self._page.say(observation.subject), self._subject, self._page.ellipsis)
+            self._line(subject, cells, "")
+            write_stack(self._page, frames_of(observation), INDENT + 2, verbose=self._verbose)
+            if self._verbose:
+                write_everything(self._page, observation, INDENT + 2)
+
+    @property
+    def _kind(self) -> str:
+        return self._page.say(words.kind_name(self._observations[0].kind))
+
+    def _line(self, subject: str, cells: Sequence[str], style: str) -> None:
+        fitted = [
+            right(cell, width) if meta.is_number else left(cell, width)
+            for cell, width, meta in zip(cells, self._widths, map(_Column, self._columns.values()), strict=True)
+        ]
+        self._page.line((" " * INDENT + left(subject, self._subject), style), (_GAP + _GAP.join(fitted), style))
+
+    def _cell(self, observation: Observation, name: str, meta: Meta) -> str:
+        said = self._page.say(words.quantity(getattr(observation, name), meta.unit))
+        return words.shorten(said, _MOST_CELL, self._page.ellipsis)
+
+    def _drop_the_empty(self) -> None:
+        """Columns that apply to no row take no room."""
+        nothing = self._page.say(words.quantity(None, ""))
+        kept = [i for i in range(len(self._columns)) if any(cells[i] != nothing for cells in self._cells)]
+        names = list(self._columns)
+        self._columns = {names[i]: self._columns[names[i]] for i in kept}
+        self._cells = [[cells[i] for i in kept] for cells in self._cells]
+
+
+class _Column:
+    def __init__(self, meta: Meta) -> None:
+        self.is_number = meta.unit not in ("", "command", "time", "hex")

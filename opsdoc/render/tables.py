@@ -1,0 +1,123 @@
+"""Observations of one kind as a table for a page: columns from field metadata, other fields beside the row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opsdoc.model import Frame, Meta, Observation, Point, Unknown
+from opsdoc.render import words
+from opsdoc.render.story import Looked
+
+_TEXTUAL = ("", "command", "time", "hex")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A field of a kind, as the column of a table."""
+
+    name: str
+    meta: Meta
+
+    @property
+    def title(self) -> str:
+        """What the field is called."""
+        return self.meta.title
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the cells stand to the right."""
+        return self.meta.unit not in _TEXTUAL
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One observation in words: its cells, and all that found no column."""
+
+    observation: Observation
+    subject: str
+    cells: list[str]
+    more: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The records of one kind that are shown, and how many there were."""
+
+    kind: str
+    columns: list[Column]
+    records: list[Record]
+    extent: str
+    cut_from: int | None = None
+
+
+def table_of(looked: Looked, most: int) -> Table:
+    """The first rows of a kind as a table."""
+    shown = looked.rows[:most]
+    columns = columns_of(shown)
+    records = [Record(o, o.subject, [cell(o, column) for column in columns], everything(o, columns)) for o in shown]
+    extent = Looked(looked.kind, shown, looked.total).extent
+    cut_from = len(looked.rows) if len(shown) < len(looked.rows) else None
+    return Table(words.kind_name(looked.kind), columns, records, extent, cut_from)
+
+
+def columns_of(observations: Sequence[Observation]) -> list[Column]:
+    """The main measure, then what stands beside it; a column that applies to no row takes no room."""
+    metas = observations[0].fields()
+    wanted = [Column(name, metas[name]) for show in ("main", "line") for name in metas if metas[name].show == show]
+    return [column for column in wanted if any(getattr(o, column.name) is not None for o in observations)]
+
+
+def cell(observation: Observation, column: Column) -> str:
+    """A value in words; an unknown one says so, its reason stands with the fields in full."""
+    return words.quantity(getattr(observation, column.name), column.meta.unit)
+
+
+def everything(observation: Observation, but: Iterable[Column] = ()) -> list[tuple[str, str]]:
+    """Every field that applies and has neither column nor picture, and the reasons of what is unknown."""
+    left_out = {column.name for column in but}
+    said = []
+    for name, meta in observation.fields().items():
+        value = getattr(observation, name)
+        if isinstance(value, Unknown):
+            said.append((meta.title, f"unknown: {words.visible(value.reason)}"))
+        elif name not in left_out and value not in (None, "", ()) and not _is_pictured(value):
+            said.append((meta.title, words.quantity(value, meta.unit)))
+    return said
+
+
+def main_value(observation: Observation) -> tuple[float | None, Meta | None]:
+    """The one number of an observation and how it is measured, as far as it is known."""
+    for name, meta in observation.fields().items():
+        if meta.show == "main":
+            value = getattr(observation, name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            return (value if is_number else None), meta
+    return None, None
+
+
+def frames_of(observation: Observation) -> Sequence[Frame]:
+    """The stack of an observation that has one."""
+    return _sequence_of(observation, Frame)[1]
+
+
+def points_of(observation: Observation) -> tuple[Meta | None, Sequence[Point]]:
+    """The course of a value over the window, and how it is measured, where an observation has one."""
+    return _sequence_of(observation, Point)
+
+
+def _is_pictured(value: Any) -> bool:
+    return any(_is_sequence_of(value, kind) for kind in (Frame, Point))
+
+
+def _is_sequence_of(value: Any, kind: type[Any]) -> bool:
+    return isinstance(value, tuple | list) and bool(value) and all(isinstance(item, kind) for item in value)
+
+
+def _sequence_of(observation: Observation, kind: type[Any]) -> tuple[Meta | None, Sequence[Any]]:
+    for name, meta in observation.fields().items():
+        value = getattr(observation, name)
+        if _is_sequence_of(value, kind):
+            return meta, value
+    return None, ()

@@ -1,0 +1,61 @@
+"""When each step ran, as a share of the whole run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from opsdoc.model import Report
+from opsdoc.render import words
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One step: its name, its begin and length in words and as shares of the run, where they are known."""
+
+    name: str
+    probe: str
+    targets: str
+    status: str
+    severity: str
+    begin: str
+    length: str
+    x: float | None
+    width: float
+
+
+def timeline(report: Report) -> list[Span]:
+    """The steps in the order asked."""
+    began = _moment(report.started)
+    offsets = [_offset(began, _moment(result.started)) for result in report.results]
+    ends = [
+        offset + result.elapsed for offset, result in zip(offsets, report.results, strict=True) if offset is not None
+    ]
+    whole = max([report.elapsed, *ends, 0.001])
+    return [
+        Span(
+            name=result.step or result.probe,
+            probe=result.probe,
+            targets=", ".join(result.targets),
+            status=result.status,
+            severity=result.severity.word,
+            begin="—" if offset is None else words.duration(offset),
+            length=words.duration(result.elapsed),
+            x=None if offset is None else min(1.0, max(0.0, offset / whole)),
+            width=min(1.0, max(0.0, result.elapsed / whole)),
+        )
+        for offset, result in zip(offsets, report.results, strict=True)
+    ]
+
+
+def _offset(began: datetime | None, moment: datetime | None) -> float | None:
+    if began is None or moment is None or (began.tzinfo is None) != (moment.tzinfo is None):
+        return None
+    return (moment - began).total_seconds()
+
+
+def _moment(stamp: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(stamp.replace("Z", "+00:00"))
+    except ValueError:
+        return None

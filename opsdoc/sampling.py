@@ -1,0 +1,158 @@
+"""Two samples and the rates between them: of the machine, its processes and the threads of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import NamedTuple
+
+from opsdoc.clients import proc
+from opsdoc.host import Host
+from opsdoc.model import Interrupted, Malformed, TimedOut, Unknown, Unseen
+from opsdoc.parsers.procfs import Stat, System, parse_pressure, parse_scan, parse_system
+from opsdoc.signals.box import Box
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The stat of every process, or of every thread of one, when it was read (seconds since the run began)."""
+
+    at: float
+    stats: Mapping[int, Stat]
+
+    @property
+    def observer(self) -> int:
+        """opsdoc itself: the first of a scan of processes."""
+        return next(iter(self.stats))
+
+
+class Usage(NamedTuple):
+    """CPU used between two samples, in cores."""
+
+    user: float
+    system: float
+
+    @property
+    def cpu(self) -> float:
+        return round(self.user + self.system, 4)
+
+
+def processes(host: Host) -> Sample:
+    """All processes now."""
+    answer = host.ask(proc.Processes())
+    return Sample(answer.at, parse_scan(answer.value))
+
+
+def threads(host: Host, pid: int, tids: tuple[int, ...] = ()) -> Sample:
+    """The threads of a process now: all, or those asked for."""
+    answer = host.ask(proc.Threads(pid, tids))
+    return Sample(answer.at, parse_scan(answer.value))
+
+
+def let_pass(host: Host, window: float) -> Iterator[Unseen]:
+    """Let the window pass; one that is cut short by an interrupt or the deadline is yielded as a blind spot."""
+    try:
+        host.sleep(window)
+    except (Interrupted, TimedOut) as error:
+        yield Unseen(subject="the rest of the window", reason=error.reason, detail="the window was cut short")
+
+
+def usage(earlier: Sample, later: Sample) -> dict[int, Usage]:
+    """CPU by id, hottest first.
+
+    An id that came in between, or that was used again by another process, is charged with all it has used, which was
+    all used in between.
+    """
+    rates = {identity: usage_of(identity, earlier, later) for identity in later.stats}
+    return dict(sorted(rates.items(), key=lambda item: -item[1].user - item[1].system))
+
+
+def usage_of(identity: int, earlier: Sample, later: Sample) -> Usage:
+    """CPU of one id that the later sample has; see `usage`."""
+    span = max(later.at - earlier.at, 1e-6) * proc.clock_ticks()
+    now, then = later.stats[identity], earlier.stats.get(identity)
+    if then is None or then.started != now.started:
+        return Usage(now.user / span, now.system / span)
+    return Usage(max(0, now.user - then.user) / span, max(0, now.system - then.system) / span)
+
+
+def others(sample: Sample, rates: Mapping[int, Usage]) -> dict[int, Usage]:
+    """The rates of all processes but opsdoc and its children."""
+    own = sample.observer
+    return {pid: rate for pid, rate in rates.items() if pid != own and sample.stats[pid].ppid != own}
+
+
+class BoxSample(NamedTuple):
+    """The machine at a moment."""
+
+    at: float
+    system: System
+    cpu_pressure: str | None
+    io_pressure: str | None
+    booted: int
+
+
+def box_sample(host: Host) -> BoxSample:
+    """The machine now."""
+    answer = host.ask(proc.Box())
+    files = answer.value
+    stat = files["stat"] or ""
+    booted = next((int(line.split()[1]) for line in stat.splitlines() if line.startswith("btime ")), 0)
+    return BoxSample(answer.at, parse_system(stat), files["cpu_pressure"], files["io_pressure"], booted)
+
+
+def box(earlier: BoxSample, later: BoxSample, accounted: float) -> Box:
+    """The machine between two moments; `accounted` is the CPU of all live processes, in cores."""
+    span = max(later.at - earlier.at, 1e-6)
+    times = later.system.all.since(earlier.system.all)
+    total = max(times.total, 1)
+    cpus = max(1, len(later.system.each))
+    each = {
+        number: row.since(earlier.system.each[number])
+        for number, row in later.system.each.items()
+        if number in earlier.system.each
+    }
+    busy_by_cpu = {n: 1 - (row.idle + row.iowait) / row.total for n, row in each.items() if row.total}
+    busiest = max(busy_by_cpu, key=lambda n: busy_by_cpu[n], default=None)
+    idle = (times.idle + times.iowait) / total
+    working = (1 - idle - times.steal / total) * cpus
+    nothing_passed = Unknown("the CPU counters did not move")
+
+    def share(ticks: int) -> float | Unknown:
+        return round(ticks / total, 4) if times.total else nothing_passed
+
+    return Box(
+        subject="this machine",
+        busy=round(1 - idle, 4) if times.total else nothing_passed,
+        cpus=cpus,
+        user=share(times.user + times.nice),
+        system=share(times.system + times.irq),
+        iowait=share(times.iowait),
+        softirq=share(times.softirq),
+        steal=share(times.steal),
+        busiest_cpu=nothing_passed if busiest is None else round(busy_by_cpu[busiest], 4),
+        busiest_cpu_id=nothing_passed if busiest is None else busiest,
+        busiest_softirq=max((round(row.softirq / row.total, 4) for row in each.values() if row.total), default=nothing_passed),
+        runnable=later.system.runnable,
+        blocked=later.system.blocked,
+        forks_per_second=round(max(0, later.system.forks - earlier.system.forks) / span, 2),
+        unattributed=round(max(0.0, working - accounted), 3),
+        pressure=_pressure(later.cpu_pressure),
+        io_pressure=_pressure(later.io_pressure),
+    )
+
+
+def started_at(stat: Stat, booted: int) -> str:
+    """When a process started, in RFC 3339, UTC."""
+    moment = datetime.fromtimestamp(booted + stat.started / proc.clock_ticks(), timezone.utc)
+    return moment.isoformat(timespec="seconds")
+
+
+def _pressure(text: str | None) -> float | None | Unknown:
+    if text is None:
+        return Unknown("this kernel keeps no pressure information (/proc/pressure)")
+    try:
+        return parse_pressure(text)
+    except Malformed as error:
+        return Unknown(error.detail)

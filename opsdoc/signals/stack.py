@@ -1,0 +1,51 @@
+"""What the threads of a process are doing at one moment."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from opsdoc.model import Finding, Observation, Severity, Unknown, Unseen, known
+from opsdoc.signals.hot import Thread
+from opsdoc.signals.origin import first_app
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A stack alone is neither good nor bad: there is nothing to limit."""
+
+
+def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits: Limits) -> Iterator[Finding]:  # noqa: ARG001 - the protocol's signature
+    """Say what was seen, or that nothing was."""
+    threads = [o for o in observations if isinstance(o, Thread)]
+    if len(threads) == 1:
+        yield _one(threads[0])
+    elif threads:
+        states = Counter(str(known(thread.state) or "in an unknown state") for thread in threads)
+        words = ", ".join(f"{count} {state}" for state, count in states.most_common())
+        yield _finding(Severity.OK, f"{len(threads)} threads", f"{len(threads)} threads: {words}", ())
+
+
+def _one(thread: Thread) -> Finding:
+    if isinstance(thread.frames, Unknown):
+        return _finding(
+            Severity.UNKNOWN, thread.subject, f"thread {thread.subject}: {thread.frames.reason}", (thread.id,)
+        )
+    frame = first_app(thread.frames or ())
+    state = known(thread.state)
+    words = f" is {state}" if state else " is"
+    where = f" in {frame}" if frame else ", with an empty stack"
+    return _finding(Severity.OK, thread.subject, f"thread {thread.subject}{words}{where}", (thread.id,))
+
+
+def _finding(severity: Severity, subject: str, summary: str, evidence: tuple[str, ...]) -> Finding:
+    return Finding(
+        rule="stack.seen",
+        key=f"stack.seen:{subject}",
+        severity=severity,
+        subject=subject,
+        summary=summary,
+        evidence=evidence,
+        next_step="" if severity is Severity.OK else "take the stack again",
+    )

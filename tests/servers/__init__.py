@@ -1,0 +1,1 @@
+"""The real programs that opsdoc is tested on, and what is needed to run them."""
