@@ -42,12 +42,14 @@ def process(stat: Stat, rate: Usage, one: Watched | None, booted: int, mask: Mas
     unknown = {name: Unknown(reason) for name, reason in details.get("unknown", {}).items()}
     argv = details.get("argv")
     name = mask(stat.name)
+    command = unknown.get("cmdline", not_watched) if argv is None else " ".join(argv) or f"[{name}]"
     return Process(
-        subject=f"{stat.pid} {name}",
+        subject=f"{stat.pid} {name if isinstance(command, Unknown) else command}",
         cpu=rate.cpu,
         pid=stat.pid,
         ppid=stat.ppid,
-        command=unknown.get("cmdline", not_watched) if argv is None else " ".join(argv) or f"[{name}]",
+        name=name,
+        command=command,
         user=details.get("user") or not_watched,
         runtime=(one.runtime if one is not None else None) or unknown.get("maps", not_watched),
         container=details["container"] if "container" in details else not_watched,

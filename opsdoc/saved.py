@@ -16,7 +16,9 @@ def threads(data: bytes, mask: Callable[[str], str]) -> Iterator[Thread]:
     """The threads of a saved dump in its order. Raises Malformed if it is not one."""
     kind = detect.kind(data)
     if kind is None:
-        raise Malformed(f"not a jstack or py-spy dump: {data[:60]!r}")
+        raise Malformed(
+            f"not a jstack or py-spy dump: {data[:60]!r}", "save one: jstack -l PID > FILE, or py-spy dump --pid PID > FILE"
+        )
     for tid, seen in _READERS[kind](data).items():
         name = mask(seen.name)
         yield Thread(

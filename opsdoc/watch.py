@@ -88,7 +88,7 @@ def look_into(host: Host, stats: Sequence[Stat]) -> list[Watched]:
         if unknown := one.details["unknown"]:
             detail = "; ".join(unknown.values())
             one.unseen.append(
-                Unseen(subject=one.subject, reason="denied", detail=detail, hint=one.details["again"])
+                Unseen(subject=one.subject, reason="denied", detail=detail, hint=one.details["hint"])
             )
     return watched
 

@@ -7,6 +7,7 @@ plain data: JSON types or bytes. Drivers are imported inside the functions, and 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -69,6 +70,10 @@ class Live:
     def foreign_proc(self) -> bool:
         """Whether `/proc` is another machine's or namespace's view: its ids must never be signalled or dialled."""
         return self.proc != Path("/proc")
+
+    def as_root(self) -> str:
+        """The hint for what was not permitted: this command line under sudo, or nothing if that is how it runs."""
+        return "" if os.geteuid() == 0 else f"sudo {self.again}"
 
     def remaining(self) -> float:
         """Seconds left; raises TimedOut when there are none."""

@@ -134,7 +134,7 @@ def _refuse_unless_hotspot(target: _Target, live: Live) -> None:
 
 
 def _denied(pid: int, live: Live) -> Denied:
-    return Denied(f"not permitted to attach to process {pid}", f"sudo {live.again}")
+    return Denied(f"not permitted to attach to process {pid}", live.as_root())
 
 
 @contextlib.contextmanager
@@ -320,7 +320,7 @@ def _marker(target: _Target, tmp: int, live: Live) -> Iterator[None]:
                 if _owned(file, target):
                     yield
                     return
-        raise Denied(f"no marker file can be made for process {target.pid}", f"sudo {live.again}")
+        raise Denied(f"no marker file can be made for process {target.pid}", live.as_root())
 
 
 def _owned(file: int, target: _Target) -> bool:

@@ -132,7 +132,7 @@ class Details(Typed):
             "runtime": None if maps is None else runtime_of(mapped_files(_decoded(maps))),
             "container": None if cgroup is None else container_of(_decoded(cgroup)),
             "unknown": unknown,
-            "again": f"sudo {live.again}" if os.geteuid() else live.again,
+            "hint": live.as_root(),
         }
 
 

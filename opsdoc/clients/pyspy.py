@@ -46,7 +46,7 @@ def program() -> str:
 def _failure(pid: int, stderr: str, live: Live) -> ProbeError:
     words = stderr.lower()
     if "permission denied" in words or "operation not permitted" in words:
-        return Denied(f"py-spy may not read the memory of process {pid}", f"sudo {live.again}")
+        return Denied(f"py-spy may not read the memory of process {pid}", live.as_root())
     if "no such process" in words or "no such file or directory" in words:
         return gone(pid)
     last = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "no reason given")

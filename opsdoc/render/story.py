@@ -152,8 +152,8 @@ def limit_words(threshold: Threshold | None) -> list[str]:
     return [
         f"{threshold.name} {said(threshold.value)}",
         f"warning from {said(threshold.warn)}",
-        f"critical from {said(threshold.crit)}",
-        threshold.source,
+        f"critical from {said(threshold.crit)}" if threshold.crit is not None else "never critical by itself",
+        *([threshold.source] if threshold.source else []),
         f"--limit {threshold.name}=WARN:CRIT moves it",
     ]
 

@@ -84,22 +84,37 @@ class _Text:
     # ── further findings ─────────────────────────────────────────────────────────────────────────
 
     def _further(self, head: Told | None) -> None:
-        said = {id(f) for f in self._story.ruled_out(head)} if head else set()
-        rest = [t for t in self._story.told if t is not head and id(t.finding) not in said]
         if head is None and self._story.report.severity is Severity.OK and not self._verbose:
             return  # the one sentence has said it all
-        for told in rest:
+        said = {id(f) for f in self._story.ruled_out(head)} if head else set()
+        rest = [t for t in self._story.told if t is not head]
+        for told in (t for t in rest if t.finding.severity is not Severity.OK):
             self._gap()
             self._sentence(told.finding.severity, told.finding.summary)
-            if self._verbose and told.finding.severity is not Severity.OK:
+            if self._verbose:
                 Rows(self._page, told.evidence, self._label, verbose=True).write()
                 self._items("not it", [f.summary for f in self._story.ruled_out(told)])
             self._advice(told.finding)
-        if self._verbose and head:
-            for finding in self._story.ruled_out(head):
-                self._gap()
-                self._sentence(finding.severity, finding.summary)
-                self._advice(finding)
+        in_order = [t.finding for t in rest if t.finding.severity is Severity.OK]
+        if self._verbose:
+            self._in_order_each(in_order)
+        else:
+            self._in_order([finding.summary for finding in in_order if id(finding) not in said])
+
+    def _in_order(self, summaries: Sequence[str]) -> None:
+        """What is well and was not said yet, in one paragraph."""
+        if not summaries:
+            return
+        self._gap()
+        said = [self._page.say(summary) for summary in summaries]
+        for first, line in first_and_rest(flow(said, self._page.width - _SEVERITY, self._page.between)):
+            self._page.line(("OK".ljust(_SEVERITY) if first else " " * _SEVERITY, "ok"), (line, ""))
+
+    def _in_order_each(self, findings: Sequence[Finding]) -> None:
+        for finding in findings:
+            self._gap()
+            self._sentence(finding.severity, finding.summary)
+            self._advice(finding)
 
     # ── what was looked at ───────────────────────────────────────────────────────────────────────
 

@@ -32,6 +32,7 @@ class Process(Observation):
     cpu: float | Unknown = measure("CPU", "cores", "main")
     pid: int = measure("pid", "id")
     ppid: int | None = measure("parent", "id")
+    name: str = measure("name")
     command: str | Unknown = measure("command line", "command")
     user: str | Unknown = measure("user", "", "line")
     runtime: str | Unknown = measure("runtime", "", "line")
@@ -122,7 +123,7 @@ _ROLE_RULES: dict[str, tuple[str, str, str, str]] = {
 
 def codes(threads: Sequence[Thread], processes: Sequence[Process]) -> list[Code]:
     """The CPU of the threads added up by the code they were in, or by their role, hottest first."""
-    names = {process.pid: process.subject for process in processes}
+    names = {process.pid: f"{process.pid} {process.name}" for process in processes}
     groups: dict[tuple[object, ...], list[Thread]] = {}
     for thread in threads:
         frame = first_app(known(thread.frames) or ())
@@ -290,8 +291,12 @@ def _ruled_out(facts: _Facts, limits: Limits) -> Iterator[Finding]:
     for hottest in ranked[:1]:
         used = known(hottest.cpu)
         if used is not None and limits.process_cpu.grade(used) is Severity.OK:
-            words = f"hottest {hottest.kind} {hottest.subject} at {_cores(used)}"
+            words = f"hottest {hottest.kind} {_id_and_name(hottest)} at {_cores(used)}"
             yield _fine(f"cpu.hot-{hottest.kind}", words, (hottest.id,))
+
+
+def _id_and_name(one: Process | Thread) -> str:
+    return f"{one.pid} {one.name}" if isinstance(one, Process) else one.subject
 
 
 def _fine(rule: str, summary: str, evidence: tuple[str, ...] = ()) -> Finding:
@@ -302,9 +307,9 @@ def _fine(rule: str, summary: str, evidence: tuple[str, ...] = ()) -> Finding:
 
 def _who(process: Process | None, pid: int) -> str:
     """A process in a few words: what is run rather than with what."""
-    if process is None or isinstance(process.command, Unknown):
-        return process.subject.partition(" ")[2] or f"pid {pid}" if process else f"pid {pid}"
-    return program(process.command) or process.subject.partition(" ")[2]
+    if process is None:
+        return f"process {pid}"
+    return (program(process.command) if isinstance(process.command, str) else "") or process.name
 
 
 def program(command: str) -> str:

@@ -254,6 +254,22 @@ def test_a_command_that_hangs_fails_its_test(tmp_path: Path) -> None:
         command(timeout=0.3)
 
 
+def test_what_is_lacking_skips_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no JDK"):
+        programs.lacking("no JDK")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no JDK"):
+        programs.lacking("no JDK")
+
+
+def test_the_command_as_root_and_as_nobody(opsdoc: Opsdoc, opsdoc_as_nobody: Opsdoc) -> None:
+    for command in (opsdoc, opsdoc_as_nobody):
+        run = command("--version")
+        assert (run.code, run.stderr, run.left_behind) == (0, "", ()), run
+        assert run.stdout.startswith("opsdoc ")
+
+
 @pytest.mark.xdist_group("nobody")
 def test_nobody_can_run_an_installation_of_its_own() -> None:
     command = users.install_for()
