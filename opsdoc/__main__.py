@@ -22,28 +22,30 @@ def main() -> None:
     _open_missing_streams()
     argv = sys.argv[1:]
     exit_code = _tell_version() if argv[:1] in (["--version"], ["-V"]) else _run(argv)
-    with contextlib.suppress(BrokenPipeError):
+    try:
         sys.stdout.flush()
-        sys.exit(exit_code)
-    _leave_broken_pipe()
+    except OSError as error:
+        from opsdoc.files import abandon_stdout
+
+        abandon_stdout()
+        if not isinstance(error, BrokenPipeError):
+            _complain(f"cannot write standard output: {error.strerror}")
+            exit_code = BAD_USAGE
     sys.exit(exit_code)
 
 
 def _run(argv: Sequence[str]) -> int:
-    from opsdoc.model import UsageError  # noqa: PLC0415 - after the handler above
+    from opsdoc.model import UsageError
 
     try:
-        from opsdoc.commands import dispatch  # noqa: PLC0415
+        from opsdoc.commands import dispatch
 
         return dispatch(argv)
     except UsageError as error:
         _complain(str(error))
         return BAD_USAGE
     except BrokenPipeError:
-        _leave_broken_pipe()
         return 0
-    except SystemExit as error:
-        return error.code if isinstance(error.code, int) else BUG
     except KeyboardInterrupt:
         return INTERRUPTED
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is our bug and a person must learn what to send
@@ -57,8 +59,8 @@ def _tell_version() -> int:
 
 def _complain(text: str) -> None:
     """One line on stderr, masked, with nothing in it that a terminal would obey."""
-    from opsdoc.redact import Redactor  # noqa: PLC0415 - an error can afford it
-    from opsdoc.render.words import visible  # noqa: PLC0415
+    from opsdoc.redact import Redactor
+    from opsdoc.render.words import visible
 
     line = visible(Redactor().text(" ".join(text.splitlines())))
     with contextlib.suppress(OSError):
@@ -67,10 +69,10 @@ def _complain(text: str) -> None:
 
 
 def _bug(error: BaseException) -> int:
-    import traceback  # noqa: PLC0415
+    import traceback
 
-    from opsdoc.redact import Redactor  # noqa: PLC0415
-    from opsdoc.render.words import visible  # noqa: PLC0415
+    from opsdoc.redact import Redactor
+    from opsdoc.render.words import visible
 
     _complain(
         f"a bug in opsdoc {__version__} ended it: {type(error).__name__}: {error}; please send the trace below and, "
@@ -91,12 +93,6 @@ def _open_missing_streams() -> None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - it lives as long as the process
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-
-
-def _leave_broken_pipe() -> None:
-    """Let the interpreter flush into nothing at its end instead of complaining."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 if __name__ == "__main__":

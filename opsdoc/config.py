@@ -83,7 +83,7 @@ def parse(data: bytes, file: str) -> Node | None:
 
     Anchors, aliases, tags, duplicate keys, keys that are not text and more than one document are errors.
     """
-    import yaml  # noqa: PLC0415 - most runs have no file to read
+    import yaml
 
     if len(data) > SIZE_CAP:
         raise UsageError(f"{file} is larger than 1 MiB")
@@ -222,13 +222,16 @@ def _bytes(path: Path) -> tuple[bytes | None, str]:
         return None, ""
     except OSError as error:
         return None, error.strerror or "unreadable"
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
             return None, "not a regular file"
         if path == PROJECT and (stranger := _stranger(about)):
             return None, stranger
-        return file.read(SIZE_CAP + 1), ""
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(SIZE_CAP + 1), ""
+    finally:
+        os.close(descriptor)
 
 
 def _stranger(about: os.stat_result) -> str:

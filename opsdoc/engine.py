@@ -186,9 +186,7 @@ def _open(probe: Probe, settings: Settings) -> Host:
     return LiveHost(live, started) if settings.record is None else RecordingHost(live, started)
 
 
-def _look(
-    host: Host, probe: Probe, arguments: Mapping[str, Any], timeout: float, stop: Stop, seen: _Seen
-) -> HostFacts:
+def _look(host: Host, probe: Probe, arguments: Mapping[str, Any], timeout: float, stop: Stop, seen: _Seen) -> HostFacts:
     """Run the probe in a thread of its own, and take what it yields until it ends, is late or is interrupted."""
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     stop.notify(events)
@@ -319,4 +317,6 @@ def _cost(wall: float, host: Host) -> Cost:
 
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value if isinstance(value, int | float | bool | None) else str(value) for name, value in arguments.items()}
+    return {
+        name: value if isinstance(value, int | float | bool | None) else str(value) for name, value in arguments.items()
+    }

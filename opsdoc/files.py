@@ -11,6 +11,12 @@ from pathlib import Path
 from opsdoc.model import UsageError
 
 
+def abandon_stdout() -> None:
+    """Let what is still buffered for standard output, which nobody can take any more, go nowhere without complaint."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def check_writable(path: Path) -> None:
     """Raise UsageError, before any work is done, if `write_atomically` could not write there."""
     folder = path.parent

@@ -35,8 +35,9 @@ class Match(NamedTuple):
         return Share(sum(_same(frame, self.frame) for frame in self.path), len(self.path))
 
 
-def process(stat: Stat, rate: Usage, one: Watched | None, booted: int, mask: Mask) -> Process:
-    """A process with its CPU, and with what its details told if it was watched."""
+def process(stat: Stat, rate: Usage | None, one: Watched | None, booted: int, mask: Mask) -> Process:
+    """A process with its CPU (`rate` is None if it ended meanwhile), and with what its details told if watched."""
+    ended = Unknown("it ended within the window")
     details = one.details if one is not None else {}
     not_watched = Unknown("it was not hot enough at the first look to be looked into")
     unknown = {name: Unknown(reason) for name, reason in details.get("unknown", {}).items()}
@@ -45,18 +46,19 @@ def process(stat: Stat, rate: Usage, one: Watched | None, booted: int, mask: Mas
     command = unknown.get("cmdline", not_watched) if argv is None else " ".join(argv) or f"[{name}]"
     return Process(
         subject=f"{stat.pid} {name if isinstance(command, Unknown) else command}",
-        cpu=rate.cpu,
+        cpu=ended if rate is None else rate.cpu,
         pid=stat.pid,
         ppid=stat.ppid,
         name=name,
         command=command,
         user=details.get("user") or not_watched,
         runtime=(one.runtime if one is not None else None) or unknown.get("maps", not_watched),
-        container=details["container"] if "container" in details else not_watched,
+        container=details.get("container", not_watched),
         started=sampling.started_at(stat, booted),
-        cpu_user=round(rate.user, 4),
-        cpu_system=round(rate.system, 4),
+        cpu_user=ended if rate is None else round(rate.user, 4),
+        cpu_system=ended if rate is None else round(rate.system, 4),
         threads=stat.threads,
+        memory=not_watched if details.get("memory_bytes") is None else details["memory_bytes"],
         state=_STATES.get(stat.state, stat.state),
     )
 

@@ -42,7 +42,7 @@ class Unknown:
     reason: str
 
 
-def known(value: T | None | Unknown) -> T | None:
+def known(value: T | Unknown | None) -> T | None:
     """The value, or None where it is unknown or does not apply."""
     return None if isinstance(value, Unknown) else value
 

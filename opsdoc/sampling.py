@@ -23,7 +23,7 @@ class Sample:
 
     @property
     def observer(self) -> int:
-        """opsdoc itself: the first of a scan of processes."""
+        """Opsdoc itself: the first of a scan of processes."""
         return next(iter(self.stats))
 
 
@@ -133,7 +133,9 @@ def box(earlier: BoxSample, later: BoxSample, accounted: float) -> Box:
         steal=share(times.steal),
         busiest_cpu=nothing_passed if busiest is None else round(busy_by_cpu[busiest], 4),
         busiest_cpu_id=nothing_passed if busiest is None else busiest,
-        busiest_softirq=max((round(row.softirq / row.total, 4) for row in each.values() if row.total), default=nothing_passed),
+        busiest_softirq=max(
+            (round(row.softirq / row.total, 4) for row in each.values() if row.total), default=nothing_passed
+        ),
         runnable=later.system.runnable,
         blocked=later.system.blocked,
         forks_per_second=round(max(0, later.system.forks - earlier.system.forks) / span, 2),
@@ -149,7 +151,7 @@ def started_at(stat: Stat, booted: int) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def _pressure(text: str | None) -> float | None | Unknown:
+def _pressure(text: str | None) -> float | Unknown | None:
     if text is None:
         return Unknown("this kernel keeps no pressure information (/proc/pressure)")
     try:

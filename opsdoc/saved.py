@@ -17,7 +17,8 @@ def threads(data: bytes, mask: Callable[[str], str]) -> Iterator[Thread]:
     kind = detect.kind(data)
     if kind is None:
         raise Malformed(
-            f"not a jstack or py-spy dump: {data[:60]!r}", "save one: jstack -l PID > FILE, or py-spy dump --pid PID > FILE"
+            f"not a jstack or py-spy dump: {data[:60]!r}",
+            "save one: jstack -l PID > FILE, or py-spy dump --pid PID > FILE",
         )
     for tid, seen in _READERS[kind](data).items():
         name = mask(seen.name)

@@ -20,7 +20,7 @@ from opsdoc.signals.origin import classify
 
 
 class Seen(NamedTuple):
-    """What a thread was seen doing in one dump. `frames` are innermost first; `lines` is the dump's own text.
+    """What a thread was seen doing in one dump. `frames` are innermost first.
 
     `doubt` says why the dump cannot be believed about this thread; then there are no frames.
     """
@@ -29,7 +29,6 @@ class Seen(NamedTuple):
     state: str | None
     role: Role
     frames: tuple[Frame, ...]
-    lines: tuple[str, ...] = ()
     doubt: str | None = None
 
 
@@ -38,7 +37,6 @@ class Stacks(ABC):
     """How the stacks of one process are taken; `started` (ticks after boot) proves that it is the same process."""
 
     source: ClassVar[str]
-    every: ClassVar[int]  # rounds of a window between two dumps: each costs the target or the machine something
 
     pid: int
     started: int
@@ -55,16 +53,11 @@ class Stacks(ABC):
     def read(self, dump: bytes, only: Container[int] | None) -> dict[int, Seen]:
         """The threads of a dump by the thread id that it names; raises Malformed or Unsupported."""
 
-    @abstractmethod
-    def by_hand(self, tid_there: int) -> str:
-        """The command that shows the stack of a thread, with its id as the target knows it."""
-
 
 class HotspotStacks(Stacks):
     """Through the JVM's attach socket."""
 
     source = "thread dump over the attach socket"
-    every = 2  # each dump stops the JVM for 7 to 20 ms
 
     def prepare(self) -> Question[Any]:
         return OpenSocket(self.pid, self.started)
@@ -75,15 +68,11 @@ class HotspotStacks(Stacks):
     def read(self, dump: bytes, only: Container[int] | None) -> dict[int, Seen]:
         return java_threads(dump, only)
 
-    def by_hand(self, tid_there: int) -> str:
-        return f"jstack -l {self.pid} | grep -C 8 -E 'nid=({tid_there:#x}|{tid_there}) |\\[{tid_there}\\]'"
-
 
 class PythonStacks(Stacks):
     """Through py-spy, without stopping the process."""
 
     source = "py-spy dump --nonblocking"
-    every = 2  # each dump costs 40 ms of CPU
 
     def question(self) -> Question[bytes]:
         return PythonDump(self.pid)
@@ -93,9 +82,6 @@ class PythonStacks(Stacks):
         if not seen:
             raise Unsupported("py-spy gives no thread ids for this Python without stopping it (3.10 and older)")
         return {tid: thread for tid, thread in seen.items() if only is None or tid in only}
-
-    def by_hand(self, tid_there: int) -> str:  # noqa: ARG002 - py-spy shows the threads by name
-        return f"py-spy dump --nonblocking --pid {self.pid}"
 
 
 def stacks_for(runtime: str | None, pid: int, started: int) -> Stacks | None:
@@ -126,9 +112,9 @@ def java_threads(dump: bytes, only: Container[int] | None = None) -> dict[int, S
             continue
         if thread.tid in parsed.ambiguous:
             doubt = "more than one thread of the dump claims this id: a thread's name may hold whole lines"
-            seen[thread.tid] = Seen(thread.name, None, "app", (), thread.lines, doubt)
+            seen[thread.tid] = Seen(thread.name, None, "app", (), doubt)
         else:
-            seen[thread.tid] = Seen(thread.name, thread.state, java_role(thread), _java_frames(thread), thread.lines)
+            seen[thread.tid] = Seen(thread.name, thread.state, java_role(thread), _java_frames(thread))
     return seen
 
 
@@ -152,7 +138,6 @@ def python_threads(threads: tuple[PythonThread, ...]) -> dict[int, Seen]:
             None,
             "app",
             classify(thread.frames, "python"),
-            tuple(str(frame) for frame in thread.frames),
         )
         for thread in threads
         if thread.tid is not None

@@ -16,6 +16,7 @@ from opsdoc.sampling import Sample, Usage, usage
 from opsdoc.stacks import Stacks, stacks_for
 
 ROUNDS = 10  # looks at the watched threads in a window
+DUMP_EVERY = 2  # rounds: a dump stops a JVM for 7 to 20 ms, and one by py-spy costs 40 ms of CPU
 FOLLOWED = 16  # threads of a process whose CPU is followed from round to round
 LIVELY = 0.005  # cores: a thread below one clock tick in two seconds did nothing that is worth a stack
 
@@ -35,7 +36,7 @@ class Watched:
     stat: Stat
     details: Mapping[str, Any] = field(default_factory=dict)
     stacks: Stacks | None = None
-    every: int = 1  # rounds between two dumps
+    every: int = DUMP_EVERY
     samples: list[Sample] = field(default_factory=list)
     dumps: list[Dump] = field(default_factory=list)
     unseen: list[Unseen] = field(default_factory=list)
@@ -87,9 +88,7 @@ def look_into(host: Host, stats: Sequence[Stat]) -> list[Watched]:
         one.stacks = stacks_for(one.runtime, one.pid, one.stat.started)
         if unknown := one.details["unknown"]:
             detail = "; ".join(unknown.values())
-            one.unseen.append(
-                Unseen(subject=one.subject, reason="denied", detail=detail, hint=one.details["hint"])
-            )
+            one.unseen.append(Unseen(subject=one.subject, reason="denied", detail=detail, hint=one.details["hint"]))
     return watched
 
 
@@ -102,7 +101,7 @@ def begin(host: Host, stats: Sequence[Stat]) -> list[Watched]:
     ways = Counter(type(one.stacks) for one in watched)
     for one in watched:
         if one.stacks is not None:
-            one.every = one.stacks.every * ways[type(one.stacks)]
+            one.every = DUMP_EVERY * ways[type(one.stacks)]
     return watched
 
 

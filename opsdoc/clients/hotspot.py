@@ -63,12 +63,11 @@ class OpenSocket(Typed):
 class ThreadDump:
     """The text of a thread dump; the JVM stands still for at most the time that the answer takes.
 
-    `locks` adds the ownable synchronizers, as `jstack -l` does, which costs a walk through the heap.
+    The ownable synchronizers that `jstack -l` adds are not asked for: they cost a walk through the heap.
     """
 
     pid: int
     started: int
-    locks: bool = False
 
     def key(self) -> str:
         return f"hotspot.dump {self.pid}"
@@ -76,9 +75,12 @@ class ThreadDump:
     def answer(self, live: Live) -> bytes:
         target = _target(self.pid, self.started, live)
         began = time.monotonic()
-        with _folder(target, "root/tmp", live) as tmp, _connected(target, tmp) as connection:
-            with live.undone_by(lambda: _hang_up(connection)):
-                reply = _exchange(connection, b"-l" if self.locks else b"", live)
+        with (
+            _folder(target, "root/tmp", live) as tmp,
+            _connected(target, tmp) as connection,
+            live.undone_by(lambda: _hang_up(connection)),
+        ):
+            reply = _exchange(connection, live)
         live.pause(self.pid, round(time.monotonic() - began, 4), "thread dump: until the reply ended, an upper bound")
         return _body(reply)
 
@@ -117,7 +119,7 @@ def _target(pid: int, started: int, live: Live) -> _Target:
     if stat_now.started != started or stat_now.state in "ZX":
         raise gone(pid)
     if stat_now.state in "Tt":
-        raise Unreachable(f"process {pid} is stopped: a stopped JVM answers nobody", f"kill -CONT {pid}")
+        raise Unreachable(f"process {pid} is stopped: a stopped JVM answers nobody", f"grep State: /proc/{pid}/status")
     return _Target(pid, stat_now, status, folder)
 
 
@@ -197,13 +199,13 @@ def _hang_up(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
-def _exchange(connection: socket.socket, argument: bytes, live: Live) -> bytes:
+def _exchange(connection: socket.socket, live: Live) -> bytes:
     """One request of protocol version 1 (always three arguments) and its whole reply."""
     ends = time.monotonic() + min(REPLY_TIMEOUT, live.remaining())
     chunks: list[bytes] = []
     size = 0
     try:
-        connection.sendall(b"1\0threaddump\0" + argument + b"\0\0\0")
+        connection.sendall(b"1\0threaddump\0\0\0\0")
         while True:
             connection.settimeout(max(0.001, ends - time.monotonic()))
             chunk = connection.recv(1 << 18)
@@ -248,7 +250,9 @@ def _why_unsafe(target: _Target, live: Live) -> str | None:
     uptime = float((live.proc / "uptime").read_text().split()[0])
     age = uptime - target.stat.started / clock_ticks()
     if age < MIN_AGE:
-        return f"the JVM is {max(0.0, age):.1f} s old, and one younger than {MIN_AGE:.0f} s may not have its handler yet"
+        return (
+            f"the JVM is {max(0.0, age):.1f} s old, and one younger than {MIN_AGE:.0f} s may not have its handler yet"
+        )
     for option in _options(target, live):
         if option in UNSAFE_OPTIONS:
             return f"the JVM was started with {option}"
@@ -310,7 +314,9 @@ def _marker(target: _Target, tmp: int, live: Live) -> Iterator[None]:
                     target.marker_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o660, dir_fd=folder
                 )
             except FileExistsError:
-                raise Unsupported(f"process {target.pid}: another tool is attaching at this moment; try again") from None
+                raise Unsupported(
+                    f"process {target.pid}: another tool is attaching at this moment; try again"
+                ) from None
             except OSError:
                 continue
             name = f"{path}/{target.marker_name}"

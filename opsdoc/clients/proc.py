@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from opsdoc.clients import Live, Typed
-from opsdoc.model import Denied, Unreachable
+from opsdoc.model import Unreachable
 from opsdoc.parsers.procfs import SEPARATOR, container_of, mapped_files, runtime_of
 from opsdoc.redact import Redactor
 
@@ -128,7 +128,7 @@ class Details(Typed):
         return {
             "argv": None if argv is None else live.redactor.argv(_argv(argv)),
             "status": status,
-            "user": _user(folder),
+            **_account(self.pid, live),
             "runtime": None if maps is None else runtime_of(mapped_files(_decoded(maps))),
             "container": None if cgroup is None else container_of(_decoded(cgroup)),
             "unknown": unknown,
@@ -211,16 +211,18 @@ def _argv(raw: bytes) -> list[str]:
     return [part.decode("utf-8", "backslashreplace") for part in parts]
 
 
-def _user(folder: Path) -> str | None:
-    import pwd
+def _account(pid: int, live: Live) -> dict[str, Any]:
+    """Whose process it is and how much memory it holds; null where the kernel does not tell."""
+    import psutil
 
+    psutil.PROCFS_PATH = str(live.proc)
     try:
-        uid = folder.stat().st_uid
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-    except OSError:
-        return None
+        process = psutil.Process(pid)
+        return {"user": process.username(), "memory_bytes": process.memory_info().rss}
+    except psutil.AccessDenied:
+        return {"user": None, "memory_bytes": None}
+    except psutil.Error:
+        raise gone(pid) from None
 
 
 def _virtualization(live: Live) -> str | None:

@@ -33,6 +33,8 @@ def dispatch(argv: Sequence[str]) -> int:
         return stop.exit_code
     except typer.Abort:
         return 130
+    except SystemExit:
+        raise BrokenPipeError from None  # typer ends so, with 1, when nobody reads any more
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
@@ -64,7 +66,7 @@ class Commands(TyperGroup):
         if not self.under and cmd_name in _OWN:
             return importlib.import_module(f"{__name__}.{cmd_name}").command()
         if path in self._probes():
-            from opsdoc.commands.probe import command_of  # noqa: PLC0415 - help of the group needs none of it
+            from opsdoc.commands.probe import command_of
 
             return command_of(probes.load(path))
         return Commands(name=cmd_name, under=f"{path}.")

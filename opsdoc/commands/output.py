@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import shutil
@@ -10,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from opsdoc.files import check_writable, write_atomically
+from opsdoc.files import abandon_stdout, check_writable, write_atomically
 from opsdoc.model import Report, UsageError
 from opsdoc.options import did_you_mean
 from opsdoc.render import SUFFIXES, render
@@ -48,14 +47,14 @@ def write_stdout(report: Report, form: str, *, color: bool, verbose: bool) -> No
         encoding = "utf-8" if form == "html" else None  # HTML says that it is; text is for this terminal
         sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
     width = shutil.get_terminal_size((FILE_WIDTH, 24)).columns if sys.stdout.isatty() else FILE_WIDTH
-    with contextlib.suppress(BrokenPipeError):
-        try:
-            render(report, form, sys.stdout, width=width, color=color, verbose=verbose)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise UsageError(f"cannot write standard output: {error.strerror}") from None
+    try:
+        render(report, form, sys.stdout, width=width, color=color, verbose=verbose)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        abandon_stdout()
+    except OSError as error:
+        abandon_stdout()
+        raise UsageError(f"cannot write standard output: {error.strerror}") from None
 
 
 def with_color_variables(environment: Mapping[str, str]) -> dict[str, str]:

@@ -97,6 +97,8 @@ def _run(probe: Probe, own: tuple[Param, ...], others: tuple[Param, ...], given:
     options = resolve(others, sources)
     if given.get("json") and given.get("format") not in (None, "json"):
         raise UsageError(f"--json and --format {given['format']} contradict each other")
+    if options["record"] and options["replay"]:
+        raise UsageError("--record and --replay cannot go together: a replay asks nothing that could be recorded")
     recorded = _recorded(options["replay"])
     arguments = resolve(own, dataclasses.replace(sources, recorded=recorded))
     _check(options, arguments)
@@ -141,8 +143,6 @@ def _check(options: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
         )
     check_files(options["output"])
     record, proc = options["record"], options["proc"]
-    if record is not None and options["replay"] is not None:
-        raise UsageError("--record and --replay cannot go together: a replay asks nothing that could be recorded")
     if record is not None:
         check_writable(record) if record.name.endswith(".tar.gz") else check_folder(record)
     if options["replay"] is None and not all((proc / name).exists() for name in ("stat", "self")):

@@ -31,8 +31,8 @@ def command() -> Any:
 
 
 def _run(given: Given) -> int:
-    from opsdoc.commands.values import Sources, resolve  # noqa: PLC0415
-    from opsdoc.render.json_v1 import schema  # noqa: PLC0415
+    from opsdoc.commands.values import Sources, resolve
+    from opsdoc.render.json_v1 import schema
 
     resolve((_WHAT,), Sources(given=given, command="opsdoc schema"))
     typer.echo(json.dumps(schema(_kinds()), indent=2))

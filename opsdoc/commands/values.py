@@ -132,10 +132,10 @@ def limits(here: Sequence[str], sources: Sources) -> dict[str, tuple[float, floa
 
 def _elsewhere(name: str) -> bool:
     """Whether a limit is one of a signal that this probe does not judge by: a file serves all commands."""
-    import importlib  # noqa: PLC0415 - only files name other probes' limits
-    import pkgutil  # noqa: PLC0415
+    import importlib
+    import pkgutil
 
-    from opsdoc import signals  # noqa: PLC0415
+    from opsdoc import signals
 
     signal, _, limit = name.partition(".")
     if signal not in {module.name for module in pkgutil.iter_modules(signals.__path__)}:

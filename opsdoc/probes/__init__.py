@@ -72,9 +72,7 @@ def probe(
 def names() -> tuple[str, ...]:
     """The names of all probes, from the files' paths alone."""
     found = pkgutil.walk_packages(__path__, f"{__name__}.")
-    return tuple(
-        sorted(m.name.removeprefix(f"{__name__}.").replace("_", "-") for m in found if not m.ispkg)
-    )
+    return tuple(sorted(m.name.removeprefix(f"{__name__}.").replace("_", "-") for m in found if not m.ispkg))
 
 
 def load(name: str) -> Probe:

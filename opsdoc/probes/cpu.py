@@ -76,10 +76,13 @@ def _suspects(first: Sample, second: Sample, pid: int | None, rows: int) -> list
 def _processes(
     host: Host, first: Sample, last: Sample, watched: Sequence[Watched], pid: int | None, rows: int, booted: int
 ) -> list[hot.Process]:
-    """The hottest processes over the whole window; of those not watched, only what the scan told."""
+    """The hottest processes over the whole window, and those that were hot at first and ended meanwhile."""
     rates = sampling.others(last, sampling.usage(first, last))
     pids = [p for p in rates if pid in (None, p)][: rows or None]
     by_pid = {one.pid: one for one in watched}
+    mask = host.redactor.text
+    ended = [one for one in watched if one.pid not in last.stats]
     return [
-        matching.process(last.stats[p], rates[p], by_pid.get(p), booted, host.redactor.text) for p in pids
+        *(matching.process(last.stats[p], rates[p], by_pid.get(p), booted, mask) for p in pids),
+        *(matching.process(one.stat, None, one, booted, mask) for one in ended),
     ]

@@ -10,7 +10,7 @@ from opsdoc import matching, sampling, saved, watch
 from opsdoc.clients.files import SavedFile
 from opsdoc.clients.proc import gone
 from opsdoc.host import Host
-from opsdoc.model import Denied, Observation, Total, Unreachable, Unsupported, Unseen, UsageError, Window
+from opsdoc.model import Denied, Observation, Total, Unreachable, Unseen, Unsupported, UsageError, Window
 from opsdoc.options import Duration, Opt, Rows, ThreadId, WindowLength
 from opsdoc.probes import probe
 from opsdoc.signals import stack as stack_signal

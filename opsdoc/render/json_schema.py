@@ -129,7 +129,8 @@ def _finding() -> dict[str, Any]:
 
 def _observation(kinds: Iterable[type[Observation]]) -> dict[str, Any]:
     frame = _object(id=_TEXT, kind=_TEXT, subject=_TEXT, unknown={"type": "object", "additionalProperties": _TEXT})
-    return {**frame, "allOf": [_of_kind(kind) for kind in kinds]}
+    known = [_of_kind(kind) for kind in kinds]
+    return {**frame, **({"allOf": known} if known else {})}
 
 
 def _of_kind(observation: type[Observation]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def dumps(data: Any, *, ascii_only: bool = False, indent: int | None = 2) -> str
 
 def schema(kinds: Iterable[type[Observation]] = ()) -> dict[str, Any]:
     """The JSON Schema of a report; with the observation types that a caller knows it describes their fields too."""
-    from opsdoc.render.json_schema import report_schema  # noqa: PLC0415 - a run needs no schema
+    from opsdoc.render.json_schema import report_schema
 
     return report_schema(SCHEMA, kinds)
 

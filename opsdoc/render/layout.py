@@ -75,8 +75,8 @@ class Page:
         self._out.write("".join(text for text, _ in spans) + "\n")
 
     def _in_color(self) -> _Printer:
-        from rich.console import Console  # noqa: PLC0415 - only where colour is wanted
-        from rich.text import Text  # noqa: PLC0415
+        from rich.console import Console
+        from rich.text import Text
 
         console = Console(
             file=self._out,

@@ -15,7 +15,9 @@ from opsdoc.render.story import Looked, Story, Told, clock, limit_words, looked_
 from opsdoc.render.tables import frames_of, table_of
 
 _CAP = 32_000  # bytes
-_ACTING = re.compile(r"[\\`*\[\]<>|~#!]|(?<!\w)_|_(?!\w)|^(?:[-+=]|\d+(?=[.)]))")
+# What Markdown obeys: anywhere in a text, and at its beginning.
+_ACTING = re.compile(r"[\\`*\[\]<>|~#!]|(?<![^\W_])_|_(?![^\W_])")
+_BEGINNING = re.compile(r"^(?:([-+=])|(\d+)([.)])| )")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +211,14 @@ class _Markdown:
 
 def escape(text: str) -> str:
     """Outside text as Markdown shows it: no emphasis, link, tag, table cell, heading or list of its own."""
-    return _ACTING.sub(lambda match: f"\\{match[0]}" if not match[0][0].isdigit() else match[0], _entities(text))
+    return _BEGINNING.sub(_tamed, _ACTING.sub(r"\\\g<0>", text.replace("&", "&amp;")))
 
 
-def _entities(text: str) -> str:
-    return text.replace("&", "&amp;")
+def _tamed(match: re.Match[str]) -> str:
+    sign, number, mark = match.groups()
+    if sign:
+        return f"\\{sign}"
+    return f"{number}\\{mark}" if number else "&#32;"
 
 
 def code(text: str) -> str:

@@ -29,15 +29,15 @@ class Box(Observation):
     blocked: int | Unknown = measure("blocked", "count")
     forks_per_second: float | Unknown = measure("forks", "per_second")
     unattributed: float | Unknown = measure("CPU of no live process", "cores")
-    pressure: float | None | Unknown = measure("CPU pressure, 10 s", "ratio")
-    io_pressure: float | None | Unknown = measure("I/O pressure, 10 s", "ratio")
+    pressure: float | Unknown | None = measure("CPU pressure, 10 s", "ratio")
+    io_pressure: float | Unknown | None = measure("I/O pressure, 10 s", "ratio")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """From which share on it matters."""
 
-    busy: Limit = Limit(0.8, None, "ratio", "at 80 % busy a task waits four times as long as it runs; a symptom, not a cause")
+    busy: Limit = Limit(0.8, None, "ratio", "at 80 % busy a task waits as long as four run; a symptom, not a cause")
     steal: Limit = Limit(0.1, 0.3, "ratio", "above a tenth the hypervisor, not a local thread, decides the speed")
     softirq: Limit = Limit(0.3, 0.7, "ratio", "of one CPU: a network card with one queue saturates one CPU first")
     iowait: Limit = Limit(0.1, 0.5, "ratio", "idle CPUs with tasks that wait for a disk: work is held up elsewhere")
@@ -45,7 +45,7 @@ class Limits:
     unattributed: Limit = Limit(0.3, 1.0, "cores", "CPU that no live process accounts for belongs to short-lived ones")
 
 
-def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits: Limits) -> Iterator[Finding]:  # noqa: ARG001 - the protocol's signature
+def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits: Limits) -> Iterator[Finding]:
     """Is it CPU at all, and is it ours: stolen, interrupts, waiting for disks, the kernel, short-lived processes."""
     for box in observations:
         if isinstance(box, Box):
@@ -114,7 +114,15 @@ _RULES = {
 
 
 def _graded(
-    box: Box, field: str, limit: Limit, value: float | Unknown, *, bad: str, fine: str, next_step: str, by_hand: tuple[str, ...]
+    box: Box,
+    field: str,
+    limit: Limit,
+    value: float | Unknown,
+    *,
+    bad: str,
+    fine: str,
+    next_step: str,
+    by_hand: tuple[str, ...],
 ) -> Finding:
     """The finding for one share of the box: bad, fine, or unknown."""
     rule = _RULES[field]

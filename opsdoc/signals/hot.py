@@ -36,11 +36,12 @@ class Process(Observation):
     command: str | Unknown = measure("command line", "command")
     user: str | Unknown = measure("user", "", "line")
     runtime: str | Unknown = measure("runtime", "", "line")
-    container: str | None | Unknown = measure("container", "", "line")
+    container: str | Unknown | None = measure("container", "", "line")
     started: str | Unknown = measure("started", "time")
     cpu_user: float | Unknown = measure("user CPU", "cores")
     cpu_system: float | Unknown = measure("system CPU", "cores")
     threads: int | Unknown = measure("threads", "count")
+    memory: int | Unknown = measure("memory", "bytes", "line")
     state: str | Unknown = measure("state")
 
 
@@ -49,20 +50,20 @@ class Thread(Observation):
     """A thread, the CPU it used in the window, and what it was seen doing."""
 
     kind: ClassVar[str] = "thread"
-    cpu: float | None | Unknown = measure("CPU", "cores", "main")
+    cpu: float | Unknown | None = measure("CPU", "cores", "main")
     pid: int | None = measure("pid", "id")
     tid: int | Unknown = measure("thread id", "id")
     tid_hex: str | None = measure("in hex", "hex")
-    ns_tid: int | None | Unknown = measure("id in the container", "id")
+    ns_tid: int | Unknown | None = measure("id in the container", "id")
     name: str = measure("name")
     state: str | Unknown = measure("state", "", "line")
-    agreement: Share | None | Unknown = measure("same code in", "", "line")
-    role: Role | None | Unknown = measure("role")
-    cpu_user: float | None | Unknown = measure("user CPU", "cores")
-    cpu_system: float | None | Unknown = measure("system CPU", "cores")
+    agreement: Share | Unknown | None = measure("same code in", "", "line")
+    role: Role | Unknown | None = measure("role")
+    cpu_user: float | Unknown | None = measure("user CPU", "cores")
+    cpu_system: float | Unknown | None = measure("system CPU", "cores")
     source: str | None = measure("how the stack was taken")
     samples: tuple[Point, ...] = measure("over the window", "cores", default=())
-    frames: tuple[Frame, ...] | None | Unknown = measure("stack")
+    frames: tuple[Frame, ...] | Unknown | None = measure("stack")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ class Code(Observation):
     pid: int = measure("pid", "id")
     threads: int = measure("threads", "count", "line")
     agreement: Share | None = measure("seen there in", "", "line")
-    role: Role | None | Unknown = measure("role")
+    role: Role | Unknown | None = measure("role")
     frame: Frame | None = measure("code")
     tids: tuple[int, ...] = measure("thread ids", "id", default=())
 
@@ -86,9 +87,7 @@ class Limits:
     thread_cpu: Limit = Limit(
         0.5, 0.9, "cores", "a thread that keeps a core to itself cannot go faster: it is the bottleneck of its work"
     )
-    code_cpu: Limit = Limit(
-        0.5, 0.9, "cores", "many lukewarm threads in the same code cost as much as one hot thread"
-    )
+    code_cpu: Limit = Limit(0.5, 0.9, "cores", "many lukewarm threads in the same code cost as much as one hot thread")
     process_cpu: Limit = Limit(0.5, 0.9, "cores", "as for a thread, where the threads could not be seen")
     gc_cpu: Limit = Limit(
         0.2, 0.5, "cores", "collectors are tuned for 1 to 5 % of the CPU; a fifth of a core is a heap under pressure"
@@ -117,7 +116,12 @@ _ROLE_RULES: dict[str, tuple[str, str, str, str]] = {
         "runs native code",
         "sample it with perf; a native library's thread pool (BLAS, gRPC, compression) is the usual cause",
     ),
-    "kernel": ("cpu.kernel-thread", "kernel threads", "works for the kernel", "see which device or subsystem it serves"),
+    "kernel": (
+        "cpu.kernel-thread",
+        "kernel threads",
+        "works for the kernel",
+        "see which device or subsystem it serves",
+    ),
 }
 
 
@@ -150,7 +154,7 @@ def _code(group: Sequence[Thread], process: str) -> Code:
     )
 
 
-def _role_words(role: Role | None | Unknown) -> str:
+def _role_words(role: Role | Unknown | None) -> str:
     if role is None or isinstance(role, Unknown):
         return "unseen code"
     return _ROLE_RULES[role][1] if role in _ROLE_RULES else "application code"
@@ -206,14 +210,14 @@ def _judge_code(code: Code, facts: _Facts, limits: Limits) -> Iterator[Finding]:
     if severity is Severity.OK:
         return
     rule, what, next_step = _cause(code, hottest)
-    subject = f"pid {code.pid} {who}" + ("" if many or hottest is None else f" · thread {hottest.subject}")
+    subject = who + ("" if many or hottest is None else f" · thread {hottest.subject}")
     by = f"{code.threads} threads" if many else f"thread {hottest.name}" if hottest else "one thread"
     yield Finding(
         rule=rule,
         key=f"{rule}:{_stable(process)}/{code.frame.function if code.frame else _role_words(code.role)}",
         severity=severity,
         subject=subject,
-        summary=f"{who} (pid {code.pid}) burns {_cores(code.cpu)} {what}, by {by}",
+        summary=f"{who} burns {_cores(code.cpu)} {what}, by {by}",
         evidence=facts.evidence(code),
         threshold=limit.crossed(name, code.cpu),
         confidence=str(code.agreement) if code.agreement else None,
@@ -225,7 +229,11 @@ def _judge_code(code: Code, facts: _Facts, limits: Limits) -> Iterator[Finding]:
 def _cause(code: Code, hottest: Thread | None) -> tuple[str, str, str]:
     """The rule, the words for what is burnt, and the next step."""
     if code.role is None or isinstance(code.role, Unknown):
-        return "cpu.hot-thread", "in code that could not be seen", "run the command under 'unseen', which shows the stack"
+        return (
+            "cpu.hot-thread",
+            "in code that could not be seen",
+            "run the command under 'unseen', which shows the stack",
+        )
     if code.role in _ROLE_RULES:
         rule, words, _, next_step = _ROLE_RULES[code.role]
         return rule, f"in {words}", next_step
@@ -250,7 +258,7 @@ def _judge_thread(thread: Thread, facts: _Facts, limits: Limits) -> Iterator[Fin
         rule="cpu.hot-thread",
         key=f"cpu.hot-thread:{_stable(process)}/{thread.name}",
         severity=severity,
-        subject=f"pid {thread.pid} {_who(process, thread.pid or 0)} · thread {thread.subject}",
+        subject=f"{_who(process, thread.pid or 0)} · thread {thread.subject}",
         summary=f"thread {thread.name} ({thread.tid}, {thread.tid_hex}) of pid {thread.pid} burns {_cores(cpu)}",
         evidence=(thread.id,),
         threshold=limits.thread_cpu.crossed("hot.thread_cpu", cpu),
@@ -268,8 +276,8 @@ def _judge_process(process: Process, limits: Limits) -> Iterator[Finding]:
         rule="cpu.hot-process",
         key=f"cpu.hot-process:{_stable(process)}",
         severity=severity,
-        subject=f"pid {process.pid} {who}",
-        summary=f"{who} (pid {process.pid}) burns {_cores(cpu)}",
+        subject=who,
+        summary=f"{who} burns {_cores(cpu)}",
         evidence=(process.id,),
         threshold=limits.process_cpu.crossed("hot.process_cpu", cpu),
         next_step=f"see which thread and which code: opsdoc cpu --pid {process.pid}",
@@ -307,9 +315,10 @@ def _fine(rule: str, summary: str, evidence: tuple[str, ...] = ()) -> Finding:
 
 def _who(process: Process | None, pid: int) -> str:
     """A process in a few words: what is run rather than with what."""
-    if process is None:
-        return f"process {pid}"
-    return (program(process.command) if isinstance(process.command, str) else "") or process.name
+    name = "" if process is None else process.name
+    if process is not None and isinstance(process.command, str):
+        name = program(process.command) or name
+    return f"{name} (pid {pid})" if name else f"pid {pid}"
 
 
 def program(command: str) -> str:
@@ -332,7 +341,9 @@ def program(command: str) -> str:
 
 def _stable(process: Process | None) -> str:
     """A name of a process that survives its restart."""
-    return _who(process, 0) if process else "process"
+    if process is None:
+        return "process"
+    return program(process.command) if isinstance(process.command, str) else process.name
 
 
 def _by_hand(process: Process | None, thread: Thread | None) -> tuple[str, ...]:

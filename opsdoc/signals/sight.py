@@ -26,7 +26,7 @@ class Limits:
     """Sight has no limits: something is visible or it is not."""
 
 
-def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits: Limits) -> Iterator[Finding]:  # noqa: ARG001
+def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits: Limits) -> Iterator[Finding]:
     """UNKNOWN while something that could change a verdict cannot be seen, else OK; helpers never count."""
     sights = [o for o in observations if isinstance(o, Sight)]
     blind = [s for s in sights if s.needed and not s.visible]

@@ -16,7 +16,7 @@ class Limits:
     """A stack alone is neither good nor bad: there is nothing to limit."""
 
 
-def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits: Limits) -> Iterator[Finding]:  # noqa: ARG001 - the protocol's signature
+def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits: Limits) -> Iterator[Finding]:
     """Say what was seen, or that nothing was."""
     threads = [o for o in observations if isinstance(o, Thread)]
     if len(threads) == 1:

@@ -141,7 +141,7 @@ def hot_python(start: Callable[..., Program]) -> Iterator[Program]:
 @pytest.fixture
 def lukewarm_python(start: Callable[..., Program]) -> Iterator[Program]:
     """60 threads at about 1.2 % each, all in `reserve`."""
-    with start(programs.python, "lukewarm", 60, 2, 160).hot() as program:
+    with start(programs.python, "lukewarm", 60, 2.5, 200).hot() as program:
         yield program
 
 

@@ -77,17 +77,14 @@ def classes() -> Path:
 
 def java(main: str, *args: object, options: tuple[str, ...] = (), user: str | None = None) -> Program:
     """A JVM with one of the programs of com.acme; without a socket to attach to unless `options` ask for one."""
-    path = classes()
+    path, copy = classes(), None
     if user is not None:  # who may not look into our cache
-        path = Path(tempfile.mkdtemp(prefix="opsdoc-classes-"))
+        path = copy = Path(tempfile.mkdtemp(prefix="opsdoc-classes-"))
         shutil.copytree(classes(), path, dirs_exist_ok=True)
         path.chmod(0o755)
     command = [tool("java"), "-XX:+UseG1GC", "-Xmx256m", "-Xshare:auto", *options, "-cp", str(path)]
     env = {k: v for k, v in os.environ.items() if k not in ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS")}
-    program = Program([*command, f"com.acme.{main}", *map(str, args)], env=env, user=user)
-    if user is not None:
-        shutil.rmtree(path)
-    return program
+    return Program([*command, f"com.acme.{main}", *map(str, args)], env=env, user=user, litter=copy)
 
 
 ATTACHABLE = ("-XX:+StartAttachListener",)
@@ -98,9 +95,9 @@ def hot_one(threads: int = 400, depth: int = 20, options: tuple[str, ...] = (), 
     return java("HotOne", threads, depth, options=options, user=user)
 
 
-def lukewarm(threads: int = 60, work_ms: float = 2, rest_ms: float = 100) -> Program:
-    """Every thread uses about work/(work+rest) of a core, all in Stock.reserve."""
-    return java("Lukewarm", threads, work_ms, rest_ms, options=ATTACHABLE)
+def lukewarm(threads: int = 60, work_ms: float = 4, period_ms: int = 200) -> Program:
+    """Every thread uses about work/period of a core, all in Stock.reserve."""
+    return java("Lukewarm", threads, work_ms, period_ms, options=ATTACHABLE)
 
 
 def hostile_names(*args: str) -> Program:

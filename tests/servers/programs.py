@@ -126,8 +126,10 @@ class Program:
         cwd: Path | None = None,
         user: str | None = None,
         first: str | None = None,
+        litter: Path | None = None,
         timeout: float = 60.0,
     ) -> None:
+        self._litter = litter  # a folder that is the program's own, and goes with it
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self._lines: queue.Queue[str | None] = queue.Queue()
         self.output: list[str] = []
@@ -250,6 +252,8 @@ class Program:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._errors.close()
+        if self._litter is not None:
+            shutil.rmtree(self._litter, ignore_errors=True)
 
 
 def group_of(user: str) -> int:
@@ -281,15 +285,12 @@ def pose(argv: Sequence[str], *, comm: str | None = None, duty: float = 0.0) -> 
     if size < least:
         raise ValueError(f"an argument list needs {least} bytes at least")
     folder = Path(tempfile.mkdtemp(prefix="opsdoc-pose-"))
-    try:
-        (folder / "a").symlink_to(PY / "pose.py")
-        plan = json.dumps({"argv": list(argv), "comm": comm, "duty": duty})
-        # No PYTHON* variable and no option could tell a bare `p` where its modules are, but the prefix can.
-        env = {"PYTHONHOME": sys.base_prefix, "PYTHONPATH": str(PY), "PYTHONDONTWRITEBYTECODE": "1"}
-        return Program(["p", "a", "x" * (size - least)], executable=sys.executable, env=env, cwd=folder, first=plan)
-    finally:
-        (folder / "a").unlink()
-        folder.rmdir()
+    (folder / "a").symlink_to(PY / "pose.py")
+    plan = json.dumps({"argv": list(argv), "comm": comm, "duty": duty})
+    # A bare `p` cannot tell Python where its modules are, so the environment does.
+    env = {"PYTHONHOME": sys.base_prefix, "PYTHONPATH": str(PY), "PYTHONDONTWRITEBYTECODE": "1"}
+    argv = ["p", "a", "x" * (size - least)]
+    return Program(argv, executable=sys.executable, env=env, cwd=folder, first=plan, litter=folder)
 
 
 SCRIPT_TAG = "</script><img src=x onerror=alert(1)>"
@@ -302,17 +303,11 @@ def script_tag(name: str = "hot_one", *args: object) -> Program:
     hostile.
     """
     folder = Path(tempfile.mkdtemp(prefix="opsdoc-tag-"))
-    try:
-        (folder / "<").mkdir()
-        shutil.copy(Path(sys.executable).resolve(), folder / SCRIPT_TAG)
-        env = {"PYTHONHOME": sys.base_prefix, "LD_LIBRARY_PATH": str(Path(sys.base_prefix) / "lib")}
-        script = str(PY / f"{name}.py")
-        program = Program([SCRIPT_TAG, script, *map(str, args or (5, 3))], env=env, cwd=folder)
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
-    program.folder = folder  # type: ignore[attr-defined]
-    return program
+    (folder / "<").mkdir()
+    shutil.copy(Path(sys.executable).resolve(), folder / SCRIPT_TAG)
+    env = {"PYTHONHOME": sys.base_prefix, "LD_LIBRARY_PATH": str(Path(sys.base_prefix) / "lib")}
+    script = str(PY / f"{name}.py")
+    return Program([SCRIPT_TAG, script, *map(str, args or (5, 3))], env=env, cwd=folder, litter=folder)
 
 
 HOSTILE_ARGS = (

@@ -73,7 +73,7 @@ def test_unattached_jvm_has_no_socket_and_says_nothing(hot_jvm_unattached: Progr
 def test_lukewarm_jvm_has_no_hot_thread_but_one_hot_function(lukewarm_jvm: Program) -> None:
     used = cores(lukewarm_jvm.pid, 2.0)
     assert max(used.values()) < 0.2
-    assert sum(used.values()) > 0.4
+    assert sum(used.values()) > 0.25  # 1.2 on a free machine
     workers = [block for block in jstack(lukewarm_jvm.pid).split("\n\n") if block.startswith('"stock-worker-')]
     assert len(workers) == 60
     assert sum("at com.acme.Stock.reserve" in block for block in workers) >= 55
@@ -117,7 +117,7 @@ def test_hot_python_burns_one_thread_in_the_known_line(hot_python: Program) -> N
 def test_lukewarm_python_has_no_hot_thread_but_one_hot_function(lukewarm_python: Program) -> None:
     used = cores(lukewarm_python.pid, 2.0)
     assert max(used.values()) < 0.1
-    assert sum(used.values()) > 0.3
+    assert sum(used.values()) > 0.2  # 0.75 on a free machine
     functions = [thread["frames"][0]["name"] for thread in pyspy(lukewarm_python.pid) if thread["frames"]]
     assert functions.count("reserve") >= 55
 
@@ -146,6 +146,8 @@ def test_a_spinner_of_nobody(spinner_of_nobody: Program) -> None:
 def test_a_jvm_of_nobody(start: Start) -> None:
     program = start(jdk.hot_one, 20, 3, user=users.NOBODY)
     assert Path(f"/proc/{program.pid}").owner() == users.NOBODY
+    with program.hot():
+        assert cores(program.pid)[program.facts["hot_tid"]] > 0.2
 
 
 def test_a_program_that_dies_by_itself_and_one_that_is_told_to(start: Start) -> None:

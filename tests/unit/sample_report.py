@@ -105,6 +105,7 @@ def process(
         cpu=cpu,
         pid=2600 + number,
         ppid=1,
+        name=name.split(maxsplit=1)[0].rpartition("/")[2][:15],
         command=command or name,
         user="app" if runtime == "jvm" else "root",
         runtime=runtime,

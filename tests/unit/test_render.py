@@ -1,4 +1,4 @@
-"""What holds for every format: the same findings, nothing imported that is not needed."""
+"""What holds for every form: the same findings, nothing imported that is not needed."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from opsdoc.model import Report, Severity
 from opsdoc.render import FORMATS, SUFFIXES, render
 
 
-def rendered(report: Report, format: str, **options) -> str:
+def rendered(report: Report, form: str, **options) -> str:
     out = io.StringIO()
-    render(report, format, out, **options)
+    render(report, form, out, **options)
     return out.getvalue()
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", sample_report.ALL)
-def test_every_finding_of_the_json_stands_in_every_format(name, format):
+def test_every_finding_of_the_json_stands_in_every_format(name, form):
     report = sample_report.ALL[name]()
-    page = rendered(report, format, width=1000)
-    if format == "html":
+    page = rendered(report, form, width=1000)
+    if form == "html":
         page = html.unescape(page.partition('<script type="application/json"')[0])
     for finding in (f for result in report.results for f in result.findings):
         assert finding.summary in page
-        if format != "text":
+        if form != "text":
             assert finding.rule in page
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_every_blind_spot_stands_in_every_format(format):
-    page = rendered(sample_report.critical(), format, width=1000)
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_blind_spot_stands_in_every_format(form):
+    page = rendered(sample_report.critical(), form, width=1000)
     assert "kernel stack of 2854" in page
     assert "sudo /opt/opsdoc/bin/opsdoc cpu" in page
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_a_report_without_results_is_unknown_and_does_not_fail(format):
-    page = rendered(sample_report.report(), format)
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_report_without_results_is_unknown_and_does_not_fail(form):
+    page = rendered(sample_report.report(), form)
     assert "nothing was measured" in page
     assert Severity.UNKNOWN.word in page.lower()
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_a_result_without_findings_is_never_reported_as_nothing_wrong(format):
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_result_without_findings_is_never_reported_as_nothing_wrong(form):
     silent = sample_report.result(probe="stack", status="skipped", observations=())
     well = sample_report.result(findings=(sample_report.cleared("cpu.gc", "GC 0.3 %"),))
     report = sample_report.report(silent, well)
     assert report.severity is Severity.UNKNOWN
-    page = rendered(report, format, width=1000)
+    page = rendered(report, form, width=1000)
     assert "not everything could be judged: stack came to no verdict" in page
 
 
@@ -66,13 +66,11 @@ def test_suffixes_name_formats():
     assert set(SUFFIXES.values()) == set(FORMATS)
 
 
-@pytest.mark.parametrize(
-    ("format", "absent"), [("json", "rich jinja2"), ("text", "rich jinja2"), ("md", "rich jinja2")]
-)
-def test_only_what_a_format_needs_is_imported(format, absent):
+@pytest.mark.parametrize(("form", "absent"), [("json", "rich jinja2"), ("text", "rich jinja2"), ("md", "rich jinja2")])
+def test_only_what_a_format_needs_is_imported(form, absent):
     program = (
         "import io, sys; from unit import sample_report; from opsdoc.render import render;"
-        f"render(sample_report.critical(), {format!r}, io.StringIO());"
+        f"render(sample_report.critical(), {form!r}, io.StringIO());"
         f"print([name for name in {absent.split()!r} if name in sys.modules])"
     )
     path = [entry for entry in sys.path if entry]

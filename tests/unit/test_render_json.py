@@ -71,8 +71,8 @@ def test_the_keys_of_the_contract():
     }
     finding = result["findings"][0]
     assert set(finding) == {
-        "rule", "key", "severity", "subject", "summary", "evidence", "threshold", "confidence", "ruled_out", "next_step",
-        "by_hand",
+        "rule", "key", "severity", "subject", "summary", "evidence", "threshold", "confidence", "ruled_out",
+        "next_step", "by_hand",
     }  # fmt: skip
     assert {"name": "hot.thread_cpu", "value": 0.98, "warn": 0.5, "crit": 0.9}.items() <= finding["threshold"].items()
 

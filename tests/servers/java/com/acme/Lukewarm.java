@@ -1,21 +1,21 @@
 package com.acme;
 
-/** `Lukewarm THREADS WORK_MS REST_MS`: every thread works that long, then rests, all in Stock.reserve. */
+/** `Lukewarm THREADS WORK_MS PERIOD_MS`: every thread works that long in each period, all in Stock.reserve. */
 public final class Lukewarm {
     private Lukewarm() {}
 
     public static void main(String[] args) throws Exception {
         int threads = Integer.parseInt(args[0]);
         long work = (long) (Double.parseDouble(args[1]) * 1e6);
-        long rest = Long.parseLong(args[2]);
+        long period = Long.parseLong(args[2]);
         for (int i = 0; i < threads; i++) {
             int number = i;
             Stage.start("stock-worker-" + i, () -> {
                 try {
-                    Thread.sleep(number * rest / threads);
+                    Thread.sleep(number * period / threads);
                     while (true) {
                         Stage.awaitHot();
-                        Stock.reserve(work, rest);
+                        Stock.reserve(work, period * 1_000_000);
                     }
                 } catch (InterruptedException e) {
                     Thread.currentThread().interrupt();

@@ -1,0 +1,344 @@
+"""Hostile text in every field of a report comes out of every format as the same visible text."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import io
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from unit import sample_report
+
+from opsdoc.model import (
+    Cost,
+    Finding,
+    Frame,
+    HostFacts,
+    Pause,
+    Point,
+    ProbeResult,
+    Report,
+    Severity,
+    Share,
+    Threshold,
+    Unknown,
+    Unseen,
+)
+from opsdoc.render import FORMATS, render
+from opsdoc.render.words import visible
+from opsdoc.signals.box import Box
+from opsdoc.signals.hot import Process, Thread
+
+HOSTILE = [
+    "</script><img src=x onerror=alert(1)>",
+    "[red]x[/closed]",
+    "\x1b[31m\x1b]0;t\x07",
+    "a\r\nb\tc",
+    "\u202eevil\u2066",
+    "lone \udc80\ud800",
+    "```\n# h",
+    "| a | b |",
+    "nul\x00",
+    "<!--",
+    "]]>",
+    "&lt;&amp;",
+    "\\x1b \\| \\",
+    "`",
+    "``",
+    "_a_",
+    "*b*",
+    "批量 导入",
+    "e\u0301\u0301",
+    "\u2028\u2029",
+    "{{ 7*7 }}{% raw %}",
+    "'\"><svg/onload=alert(1)>",
+    "$(reboot)",
+    "javascript:alert(1)",
+    "[a](javascript:b)",
+    "![i](http://x)",
+    "- x",
+    "1. x",
+    "> q",
+    "# h",
+    "~~~",
+    "\x9b31m",
+    "\ufeff",
+    ":smile:",
+    "\U000e0041",
+    "---",
+    "===",
+    "+ x",
+    "x" * 300,
+    "A\u00adB",
+    "\u00a0nb\u3000wide",
+]
+
+texts = st.builds(
+    "k{}{}".format,  # a text of the sample is not empty and does not begin with a blank
+    st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30), st.tuples(*[st.sampled_from(HOSTILE)] * 2).map("".join)),
+    st.just("k"),
+)
+numbers = st.one_of(st.floats(), st.floats(0, 4), st.integers(-5, 10**12))
+maybe = st.one_of(numbers, st.builds(Unknown, texts))
+frames = st.lists(
+    st.builds(
+        Frame, texts, st.none() | texts, st.none() | st.integers(1, 999), st.sampled_from(["app", "library", "runtime"])
+    ),
+    max_size=4,
+).map(tuple)
+points = st.lists(st.builds(Point, numbers.map(float), st.none() | numbers, st.none() | texts), max_size=4).map(tuple)
+shares = st.one_of(st.none(), st.builds(Share, st.integers(0, 9), st.integers(0, 9)), st.builds(Unknown, texts))
+
+boxes = st.builds(
+    Box, subject=texts, id=texts, busy=maybe, cpus=st.integers(0, 99), user=maybe, runnable=maybe, pressure=maybe
+)
+processes = st.builds(
+    Process,
+    subject=texts,
+    id=texts,
+    cpu=maybe,
+    pid=st.integers(1),
+    command=texts,
+    user=texts,
+    runtime=texts,
+    container=texts,
+)
+threads = st.builds(
+    Thread,
+    subject=texts,
+    id=texts,
+    cpu=maybe,
+    tid=maybe,
+    name=texts,
+    state=texts,
+    agreement=shares,
+    source=texts,
+    samples=points,
+    frames=frames | st.builds(Unknown, texts),
+)
+thresholds = st.builds(
+    Threshold,
+    name=texts,
+    value=numbers,
+    warn=numbers,
+    crit=st.none() | numbers,
+    unit=st.sampled_from(["cores", "ratio"]),
+    source=texts,
+)
+unseens = st.builds(
+    Unseen, subject=texts, reason=st.sampled_from(["denied", "timeout"]), detail=texts, hint=st.just("") | texts
+)
+
+
+@st.composite
+def findings(draw, ids: list[str]) -> Finding:
+    rules = st.sampled_from(["cpu.gc", "cpu.app-code"]) | texts
+    return Finding(
+        rule=draw(rules),
+        key=draw(texts),
+        severity=draw(st.sampled_from(Severity)),
+        subject=draw(texts),
+        summary=draw(texts),
+        evidence=tuple(draw(st.lists(st.sampled_from([*ids, "missing"]), max_size=3))),
+        threshold=draw(st.none() | thresholds),
+        confidence=draw(st.none() | texts),
+        ruled_out=tuple(draw(st.lists(rules, max_size=2))),
+        next_step=draw(st.just("") | texts),
+        by_hand=tuple(draw(st.lists(texts, max_size=2))),
+    )
+
+
+@st.composite
+def results(draw) -> ProbeResult:
+    observations = draw(st.lists(st.one_of(boxes, processes, threads), max_size=4))
+    return ProbeResult(
+        probe=draw(texts),
+        step=draw(st.none() | texts),
+        targets=tuple(draw(st.lists(texts, max_size=2))),
+        status=draw(st.sampled_from(["ok", "partial", "skipped", "timeout", "denied", "error"])),
+        started=draw(st.just(sample_report.STARTED) | texts),
+        elapsed=draw(numbers),
+        window=draw(st.none() | numbers),
+        observations=tuple(observations),
+        totals=draw(st.dictionaries(st.sampled_from(["process", "thread"]), st.integers(0, 999))),
+        unseen=tuple(draw(st.lists(unseens, max_size=2))),
+        findings=tuple(draw(st.lists(findings([o.id for o in observations]), max_size=3))),
+    )
+
+
+reports = st.builds(
+    Report,
+    title=texts,
+    version=texts,
+    host=st.builds(
+        HostFacts, hostname=texts, kernel=st.none() | texts, boot_time=st.none() | texts, virtualization=texts
+    ),
+    started=st.just(sample_report.STARTED) | texts,
+    elapsed=numbers,
+    results=st.lists(results(), max_size=2).map(tuple),
+    cost=st.builds(
+        Cost,
+        wall_seconds=numbers,
+        cpu_seconds=numbers,
+        max_rss_bytes=st.integers(0),
+        pauses=st.lists(st.builds(Pause, pid=st.integers(1), seconds=numbers, how=texts), max_size=2).map(tuple),
+        target_files=st.lists(texts, max_size=2).map(tuple),
+    ),
+    redactions=st.dictionaries(texts, st.integers(1, 99), max_size=2),
+    interrupted=st.booleans(),
+)
+
+# ── every text of a report ───────────────────────────────────────────────────────────────────────
+
+
+# What a format leaves to the others, by the name of the field: the terminal and the ticket are for reading.
+LEFT_OUT = {
+    "json": set(),
+    "html": {"id", "started"},
+    "text": {
+        "id",
+        "started",
+        "version",
+        "key",
+        "kernel",
+        "boot_time",
+        "virtualization",
+        "how",
+        "targets",
+        "probe",
+        "step",
+        "rule",
+    },
+    "md": {
+        "id",
+        "started",
+        "version",
+        "kernel",
+        "boot_time",
+        "virtualization",
+        "step",
+        "probe",
+        "targets",
+        "next_step",
+        "by_hand",
+        "confidence",
+        "command",
+        "name",
+        "source",
+        "label",
+        "reason",
+        "ruled_out",
+    },
+}
+
+
+def texts_of(value: Any, name: str = "", left_out: frozenset[str] | set[str] = frozenset()) -> list[str]:
+    """All texts within a report, but those in fields that are left out."""
+    if name in left_out:
+        return []
+    if isinstance(value, str):
+        return [value] if value.startswith("k") else []
+    if isinstance(value, dict):
+        return [text for key, item in value.items() for text in [*texts_of(key), *texts_of(item)]]
+    if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
+        return [text for item in value for text in texts_of(item, "", left_out)]
+    names = getattr(value, "_fields", None) or (
+        [f.name for f in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
+    )
+    return [text for each in names for text in texts_of(getattr(value, each), each, left_out)]
+
+
+class Texts(HTMLParser):
+    """All text a reader meets, and the tags there are."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.tags: set[str] = set()
+        self._hidden = False
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self._hidden = tag in ("script", "style")
+        assert not [key for key, _ in attrs if key.startswith("on")]
+
+    def handle_endtag(self, tag):
+        self._hidden = False
+
+    def handle_data(self, data):
+        if not self._hidden:
+            self.text += data
+
+
+def shown_by(report: Report, form: str) -> str:
+    out = io.StringIO()
+    render(report, form, out, width=100_000, verbose=True)
+    page = out.getvalue()
+    page.encode("utf-8")
+    assert not set(page) & set("\x00\x07\x1b\x9b\x7f\u202e\u2066\u2028\u2029\ufeff\U000e0041")
+    if form == "html":
+        texts = Texts(page)
+        assert not texts.tags & {"img", "iframe", "link", "object", "base", "form", "input"}
+        return texts.text
+    if form == "md":
+        markdown_it = pytest.importorskip("markdown_it")
+        parsed = Texts(markdown_it.MarkdownIt("commonmark", {"html": True}).enable("table").render(page))
+        assert not parsed.tags & {"img", "a", "script", "em", "svg", "blockquote"}
+        return parsed.text
+    if form == "json":
+        return "\n".join(visible(text) for text in _strings(json.loads(page)))
+    return page
+
+
+def _strings(data: Any) -> list[str]:
+    if isinstance(data, str):
+        return [data]
+    if isinstance(data, dict):
+        return [text for key, item in data.items() for text in [key, *_strings(item)]]
+    return [text for item in data for text in _strings(item)] if isinstance(data, list) else []
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(report=reports)
+def test_every_text_comes_out_as_the_same_visible_text(form, report):
+    shown = _even(shown_by(report, form))
+    for text in texts_of(report, left_out=LEFT_OUT[form]):
+        assert _even(visible(text)) in shown
+
+
+def _even(text: str) -> str:
+    """Blanks are not compared: formats break lines."""
+    return re.sub(r"\s+", "", text)
+
+
+@pytest.mark.parametrize("width", [1, 40, 80])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(report=reports, color=st.booleans(), verbose=st.booleans())
+def test_no_width_and_no_encoding_fails(width, report, color, verbose):
+    for encoding in ("utf-8", "ascii", "gb18030"):
+        out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
+        render(report, "text", out, width=width, color=color, verbose=verbose)
+        out.flush()
+        for form in ("json", "md", "html"):
+            out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
+            render(report, form, out)
+            out.flush()
+
+
+def test_the_hostile_texts_survive_in_one_report():
+    for text in HOSTILE:
+        hostile = dataclasses.replace(
+            sample_report.HOT, summary=f"k{text}k", subject=f"k{text}k", by_hand=(f"k{text}k",)
+        )
+        report = sample_report.report(sample_report.result(*sample_report.processes(), findings=(hostile,)))
+        for form in FORMATS:
+            assert _even(html.unescape(visible(f"k{text}k"))) in _even(html.unescape(shown_by(report, form)))
