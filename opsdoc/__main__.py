@@ -58,30 +58,38 @@ def _tell_version() -> int:
 
 
 def _complain(text: str) -> None:
-    """One line on stderr, masked, with nothing in it that a terminal would obey."""
-    from opsdoc.redact import Redactor
-    from opsdoc.render.words import visible
-
-    line = visible(Redactor().text(" ".join(text.splitlines())))
-    with contextlib.suppress(OSError):
-        sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        sys.stderr.write(f"opsdoc: {line}\n")
+    """One line on stderr."""
+    _tell(f"opsdoc: {_harmless(' '.join(text.splitlines()))}\n")
 
 
 def _bug(error: BaseException) -> int:
     import traceback
 
-    from opsdoc.redact import Redactor
-    from opsdoc.render.words import visible
-
     _complain(
         f"a bug in opsdoc {__version__} ended it: {type(error).__name__}: {error}; please send the trace below and, "
         "if it happens again, the recording made by the same command with --record case.tar.gz"
     )
-    trace = Redactor().text("".join(traceback.format_exception(error)))
-    with contextlib.suppress(OSError):
-        sys.stderr.write("\n".join(visible(line) for line in trace.splitlines()) + "\n")
+    trace = "".join(traceback.format_exception(error))
+    _tell("".join(f"{_harmless(line)}\n" for line in trace.splitlines()))
     return BUG
+
+
+def _harmless(text: str) -> str:
+    """A line without secrets, and with nothing in it that a terminal would obey."""
+    try:
+        from opsdoc.redact import Redactor
+        from opsdoc.render.words import visible
+
+        return visible(Redactor().text(text))
+    except Exception:  # noqa: BLE001 - the bug may be in there, and what cannot be masked must not be shown
+        return "(withheld, because it could not be masked)"
+
+
+def _tell(text: str) -> None:
+    with contextlib.suppress(OSError):
+        sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _open_missing_streams() -> None:

@@ -12,8 +12,8 @@ from opsdoc import sampling
 from opsdoc.model import Frame, Point, ProbeError, Share, Unknown, Unseen, known
 from opsdoc.parsers.procfs import Stat
 from opsdoc.sampling import Usage, usage_of
-from opsdoc.signals.hot import Process, Role, Thread
 from opsdoc.signals.origin import first_app
+from opsdoc.signals.processes import Process, Role, Thread
 from opsdoc.stacks import Seen
 from opsdoc.watch import Watched
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from opsdoc.model import Malformed, Unknown
 from opsdoc.parsers import detect, pyspy
-from opsdoc.signals.hot import Thread
+from opsdoc.signals.processes import Thread
 from opsdoc.stacks import Seen, java_threads, python_threads
 
 _NO_CPU = Unknown("a saved dump does not tell what a thread uses now")

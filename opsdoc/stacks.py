@@ -15,8 +15,8 @@ from opsdoc.model import Frame, Unsupported
 from opsdoc.parsers import hotspot_dump, pyspy
 from opsdoc.parsers.hotspot_dump import JavaThread
 from opsdoc.parsers.pyspy import PythonThread
-from opsdoc.signals.hot import Role
 from opsdoc.signals.origin import classify
+from opsdoc.signals.processes import Role
 
 
 class Seen(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,12 +11,16 @@ import typer
 from typer.core import TyperGroup
 
 from opsdoc import probes
-from opsdoc.commands.cli import HELP_OPTIONS, help_width, listed
+from opsdoc.commands.cli import HELP_OPTIONS, filled, help_width, listed
 from opsdoc.model import UsageError
 from opsdoc.options import did_you_mean
 
 SENTENCE = "Find out what is wrong with a production machine: from the symptom to the cause, with evidence."
 EXAMPLE = "sudo opsdoc cpu -o report.html"
+SETTINGS = (
+    "Every option can stand in the environment, as in OPSDOC_TIMEOUT=60s; timeout, window, rows, color and limits also "
+    "in ./opsdoc.yml, ~/.config/opsdoc/config.yml or /etc/opsdoc.yml. The nearest wins."
+)
 EXIT_CODES = "Exit code: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN; 64 bad usage, 70 a bug, 130 interrupted."
 
 # In the order a person needs them. A probe that is not named here comes after the last that is.
@@ -86,12 +89,13 @@ class Commands(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         rows = [(name, self.get_command(ctx, name).get_short_help_str()) for name in self.list_commands(ctx)]
-        parts = [self.get_short_help_str(), f"Usage: {ctx.command_path} COMMAND [OPTIONS]"]
-        parts += ["Commands:\n" + listed(rows, help_width())]
+        width = help_width()
+        parts = [filled(self.get_short_help_str(), width), f"Usage: {ctx.command_path} COMMAND [OPTIONS]"]
+        parts += ["Commands:\n" + listed(rows, width)]
         if not self.under:
             parts.insert(1, f"  {EXAMPLE}")
             more = f"'{ctx.command_path} COMMAND --help' explains a command, --version tells the version."
-            parts += [textwrap.fill(EXIT_CODES, help_width()), more]
+            parts += [filled(text, width) for text in (SETTINGS, EXIT_CODES, more)]
         formatter.write("\n\n".join(parts) + "\n")
 
     def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002 - the base class's signature

@@ -96,9 +96,9 @@ def help_of(spec: Spec, path: str, width: int) -> str:
     positional = [p for p in spec.params if p.opt.positional]
     words = [f"{p.metavar}{' …' if p.many else ''}" for p in positional]
     usage = " ".join([path, *(w if p.required else f"[{w}]" for p, w in zip(positional, words, strict=True))])
-    parts = [spec.sentence, f"  {spec.example}"]
+    parts = [filled(spec.sentence, width), f"  {spec.example}"]
     if spec.details:
-        parts.append("\n\n".join(textwrap.fill(" ".join(part.split()), width) for part in spec.details.split("\n\n")))
+        parts.append("\n\n".join(filled(part, width) for part in spec.details.split("\n\n")))
     parts.append(f"Usage: {usage} [OPTIONS]")
     named = {p.opt.group for p in spec.params}
     for group in [g for g in _GROUPS if g in named] + sorted(named - set(_GROUPS)):
@@ -109,12 +109,21 @@ def help_of(spec: Spec, path: str, width: int) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def filled(text: str, width: int) -> str:
+    """A paragraph in lines of a width; words such as `py-spy` are not broken."""
+    return "\n".join(_wrapped(text, width))
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)
+
+
 def listed(rows: Sequence[tuple[str, str]], width: int) -> str:
     """Two columns; a first column too long for its place stands on a line of its own."""
     place = min(max(len(left) for left, _ in rows), 28) + 4
     lines = []
     for left, right in rows:
-        told = [line.replace(_TIED, " ") for line in textwrap.wrap(right, width - place)] or [""]
+        told = [line.replace(_TIED, " ") for line in _wrapped(right, width - place)] or [""]
         if len(left) + 4 > place:
             lines.append(f"  {left}")
         else:

@@ -104,8 +104,11 @@ def _run(probe: Probe, own: tuple[Param, ...], others: tuple[Param, ...], given:
     _check(options, arguments)
     settings = _settings(options, limits(limit_names(probe), sources))
     with Progress(f"opsdoc {probe.name}", settings.timeout, quiet=options["quiet"]) as progress:
-        for ignored in files.ignored:
-            progress.announce(f"ignored {ignored}")
+        told = [f"ignored {text}" for text in files.ignored]
+        if options["verbose"]:
+            told += [f"using {name}" for name in files.files]
+        for text in told:
+            progress.announce(text)
         report = run(probe, arguments, dataclasses.replace(settings, announce=progress.announce), stop)
     form = options["format"] or ("json" if options["json"] else "text")
     try:

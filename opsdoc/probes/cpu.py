@@ -14,6 +14,7 @@ from opsdoc.parsers.procfs import Stat
 from opsdoc.probes import probe
 from opsdoc.sampling import Sample
 from opsdoc.signals import box, cpu_cause, hot
+from opsdoc.signals.processes import Process, Thread
 from opsdoc.watch import Watched
 
 LOOK = 0.3  # seconds of the window that tell which processes to watch: 30 clock ticks
@@ -49,7 +50,7 @@ def cpu(
     yield from processes
     if pid is None:
         yield Total(kind="process", count=len(last.stats) - 1)
-    threads: list[hot.Thread] = []
+    threads: list[Thread] = []
     for one in watched:
         for item in matching.threads(one, host.redactor.text):
             if isinstance(item, Unseen):
@@ -61,7 +62,7 @@ def cpu(
     codes = hot.codes(threads, processes)
     yield from threads[: rows or None]
     yield Total(kind="thread", count=len(threads))
-    yield from codes[: rows or None]
+    yield from (code for place, code in enumerate(codes) if not rows or place < rows or code.role != "app")
     yield Total(kind="code", count=len(codes))
 
 
@@ -75,7 +76,7 @@ def _suspects(first: Sample, second: Sample, pid: int | None, rows: int) -> list
 
 def _processes(
     host: Host, first: Sample, last: Sample, watched: Sequence[Watched], pid: int | None, rows: int, booted: int
-) -> list[hot.Process]:
+) -> list[Process]:
     """The hottest processes over the whole window, and those that were hot at first and ended meanwhile."""
     rates = sampling.others(last, sampling.usage(first, last))
     pids = [p for p in rates if pid in (None, p)][: rows or None]

@@ -14,7 +14,7 @@ from opsdoc.model import Denied, Observation, Total, Unreachable, Unseen, Unsupp
 from opsdoc.options import Duration, Opt, Rows, ThreadId, WindowLength
 from opsdoc.probes import probe
 from opsdoc.signals import stack as stack_signal
-from opsdoc.signals.hot import Thread
+from opsdoc.signals.processes import Thread
 from opsdoc.stacks import Seen
 from opsdoc.watch import Watched
 

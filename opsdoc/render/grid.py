@@ -55,7 +55,7 @@ class Grid:
 
     def _cell(self, observation: Observation, name: str, meta: Meta) -> str:
         said = self._page.say(words.quantity(getattr(observation, name), meta.unit))
-        return words.shorten(said, _MOST_CELL, self._page.ellipsis)
+        return words.shorten(said, max(_MOST_CELL, self._page.width // 4), self._page.ellipsis)
 
     def _drop_the_empty(self) -> None:
         """Columns that apply to no row take no room."""

@@ -146,6 +146,7 @@ class Page:
         self._anchors = dict(zip(map(id, self.findings), _anchors(f.rule for f in self.findings), strict=True))
         self._proven = [o for t in self._told_bad for o in t.evidence]
         self._pictured: set[tuple[int, str]] = set()
+        self._told: set[int] = set()
 
     @property
     def _told_bad(self) -> list[Told]:
@@ -211,7 +212,9 @@ class Page:
 
     def _fact(self, number: int, observation: Observation) -> Fact:
         main, beside = in_words(observation, reasons=True)
-        frames = frames_of(observation)
+        again = id(observation) in self._told  # its stack and its course are shown once
+        self._told.add(id(observation))
+        frames = () if again else frames_of(observation)
         return Fact(
             kind=words.kind_name(observation.kind),
             subject=observation.subject,
@@ -220,7 +223,7 @@ class Page:
             anchor=self._row_anchor(number, observation),
             stack=marked([Line(frame) for frame in frames[: self.measure.frames]]),
             more_frames=max(0, len(frames) - self.measure.frames),
-            strip=strip_of(observation),
+            strip=None if again else strip_of(observation),
         )
 
     def _row_anchor(self, number: int, observation: Observation) -> str | None:
@@ -240,8 +243,7 @@ class Page:
         table = table_of(looked, self.measure.rows)
         seen = (number, looked.kind) in self._pictured
         anchors = [f"r{number}-{looked.kind}-{index}" for index in range(len(table.records))]
-        proven = {id(o) for o in self._proven}
-        facts = [self._fact(number, r.observation) for r in table.records if id(r.observation) not in proven]
+        facts = [self._fact(number, record.observation) for record in table.records]
         pictured = [fact for fact in facts if fact.stack or fact.strip]
         return Pictured(table, None if seen else bars_of(looked.rows, self._proven), anchors, pictured)
 

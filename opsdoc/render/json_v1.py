@@ -71,7 +71,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "elapsed_seconds": _plain(report.elapsed),
         "interrupted": report.interrupted,
         "severity": report.severity.word,
-        "exit_code": report.severity.exit_code,
+        "exit_code": report.exit_code,
         "summary": _plain(Story(report).sentence),
         "cost": _cost(report.cost),
         "redactions": _plain(report.redactions),

@@ -76,6 +76,7 @@ class _Markdown:
         self._report = report
         self._story = Story(report)
         self._measure = measure
+        self._told: set[int] = set()
 
     def text(self) -> str:
         """All blocks, an empty line between them."""
@@ -129,7 +130,9 @@ class _Markdown:
             rows = [self._evidence(o) for o in told.evidence[: self._measure.rows]]
             yield _table(["kind", "of", "measured", "with"], [False, False, True, False], rows)
         for observation in told.evidence[: self._measure.rows]:
-            yield self._stack(observation)
+            if id(observation) not in self._told:
+                self._told.add(id(observation))
+                yield self._stack(observation)
         ruled_out = [f.summary for f in self._story.ruled_out(told)] + self._story.ruled_out_unsaid(told)
         yield f"**Not it:** {self._items(ruled_out)}" if ruled_out else ""
         limit = limit_words(finding.threshold)

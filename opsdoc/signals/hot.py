@@ -2,82 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import NamedTuple
 
-from opsdoc.model import (
-    Finding,
-    Frame,
-    Limit,
-    Observation,
-    Point,
-    Severity,
-    Share,
-    Unknown,
-    Unseen,
-    known,
-    measure,
-)
+from opsdoc.model import Finding, Limit, Observation, Severity, Share, Unknown, Unseen, known
+from opsdoc.signals import naming
 from opsdoc.signals.origin import first_app
-
-Role = Literal["app", "gc", "jit", "vm", "native", "kernel"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process(Observation):
-    """A process and the CPU it used in the window."""
-
-    kind: ClassVar[str] = "process"
-    cpu: float | Unknown = measure("CPU", "cores", "main")
-    pid: int = measure("pid", "id")
-    ppid: int | None = measure("parent", "id")
-    name: str = measure("name")
-    command: str | Unknown = measure("command line", "command")
-    user: str | Unknown = measure("user", "", "line")
-    runtime: str | Unknown = measure("runtime", "", "line")
-    container: str | Unknown | None = measure("container", "", "line")
-    started: str | Unknown = measure("started", "time")
-    cpu_user: float | Unknown = measure("user CPU", "cores")
-    cpu_system: float | Unknown = measure("system CPU", "cores")
-    threads: int | Unknown = measure("threads", "count")
-    memory: int | Unknown = measure("memory", "bytes", "line")
-    state: str | Unknown = measure("state")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thread(Observation):
-    """A thread, the CPU it used in the window, and what it was seen doing."""
-
-    kind: ClassVar[str] = "thread"
-    cpu: float | Unknown | None = measure("CPU", "cores", "main")
-    pid: int | None = measure("pid", "id")
-    tid: int | Unknown = measure("thread id", "id")
-    tid_hex: str | None = measure("in hex", "hex")
-    ns_tid: int | Unknown | None = measure("id in the container", "id")
-    name: str = measure("name")
-    state: str | Unknown = measure("state", "", "line")
-    agreement: Share | Unknown | None = measure("same code in", "", "line")
-    role: Role | Unknown | None = measure("role")
-    cpu_user: float | Unknown | None = measure("user CPU", "cores")
-    cpu_system: float | Unknown | None = measure("system CPU", "cores")
-    source: str | None = measure("how the stack was taken")
-    samples: tuple[Point, ...] = measure("over the window", "cores", default=())
-    frames: tuple[Frame, ...] | Unknown | None = measure("stack")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Code(Observation):
-    """The CPU of all threads of a process that were seen in the same code, or in the same role."""
-
-    kind: ClassVar[str] = "code"
-    cpu: float = measure("CPU", "cores", "main")
-    pid: int = measure("pid", "id")
-    threads: int = measure("threads", "count", "line")
-    agreement: Share | None = measure("seen there in", "", "line")
-    role: Role | Unknown | None = measure("role")
-    frame: Frame | None = measure("code")
-    tids: tuple[int, ...] = measure("thread ids", "id", default=())
+from opsdoc.signals.processes import Code, Process, Role, Thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,34 +26,31 @@ class Limits:
     )
 
 
-# What the threads of a role burn their CPU for. The application's own code is judged by the code it is in.
-_ROLE_RULES: dict[str, tuple[str, str, str, str]] = {
-    # role: (rule, words, why, next step)
-    "gc": (
-        "cpu.gc",
-        "GC",
-        "collects garbage",
-        "see how full the heap is after a collection; look for what allocates, not at application code",
+class _RoleRule(NamedTuple):
+    """What it means that the threads of a role burn the CPU."""
+
+    rule: str
+    words: str
+    next_step: str
+
+
+# The application's own code is judged by the code it is in; every other role has one meaning.
+_ROLE_RULES: Mapping[str, _RoleRule] = {
+    "gc": _RoleRule(
+        "cpu.gc", "GC", "see how full the heap is after a collection; look for what allocates, not at application code"
     ),
-    "jit": (
+    "jit": _RoleRule(
         "cpu.jit",
         "JIT",
-        "compiles code",
         "wait if it started recently; else look for a full code cache or code that is deoptimised again and again",
     ),
-    "vm": ("cpu.vm", "JVM's own threads", "works inside the JVM", "look for very frequent safepoints: -Xlog:safepoint"),
-    "native": (
+    "vm": _RoleRule("cpu.vm", "JVM's own threads", "look for very frequent safepoints: -Xlog:safepoint"),
+    "native": _RoleRule(
         "cpu.native",
         "native code",
-        "runs native code",
         "sample it with perf; a native library's thread pool (BLAS, gRPC, compression) is the usual cause",
     ),
-    "kernel": (
-        "cpu.kernel-thread",
-        "kernel threads",
-        "works for the kernel",
-        "see which device or subsystem it serves",
-    ),
+    "kernel": _RoleRule("cpu.kernel-thread", "kernel threads", "see which device or subsystem it serves"),
 }
 
 
@@ -157,23 +86,26 @@ def _code(group: Sequence[Thread], process: str) -> Code:
 def _role_words(role: Role | Unknown | None) -> str:
     if role is None or isinstance(role, Unknown):
         return "unseen code"
-    return _ROLE_RULES[role][1] if role in _ROLE_RULES else "application code"
+    return _ROLE_RULES[role].words if role in _ROLE_RULES else "application code"
 
 
 def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits: Limits) -> Iterator[Finding]:
     """Name the code that burns the CPU, or the role that its threads have, or the process if no more could be seen."""
     facts = _Facts(observations)
-    judged_pids: set[int | None] = set()
+    worst: dict[int | None, Severity] = {}
     for code in facts.codes:
-        judged_pids.add(code.pid)
-        yield from _judge_code(code, facts, limits)
+        for finding in _judge_code(code, facts, limits):
+            worst[code.pid] = max(worst.get(code.pid, Severity.OK), finding.severity)
+            yield finding
     if not facts.codes:
         for thread in facts.threads:
-            judged_pids.add(thread.pid)
-            yield from _judge_thread(thread, facts, limits)
+            for finding in _judge_thread(thread, facts, limits):
+                worst[thread.pid] = max(worst.get(thread.pid, Severity.OK), finding.severity)
+                yield finding
     for process in facts.processes:
-        if process.pid not in judged_pids:
-            yield from _judge_process(process, limits)
+        for finding in _judge_process(process, facts, limits):
+            if finding.severity > worst.get(process.pid, Severity.OK):
+                yield finding
     yield from _ruled_out(facts, limits)
 
 
@@ -200,7 +132,7 @@ class _Facts:
 
 def _judge_code(code: Code, facts: _Facts, limits: Limits) -> Iterator[Finding]:
     process, threads = facts.process(code.pid), facts.threads
-    who = _who(process, code.pid)
+    who = naming.who(process, code.pid)
     hottest = next((thread for thread in threads if thread.pid == code.pid and thread.tid in code.tids), None)
     many = code.threads > 1
     name, limit = ("hot.code_cpu", limits.code_cpu) if many else ("hot.thread_cpu", limits.thread_cpu)
@@ -214,15 +146,15 @@ def _judge_code(code: Code, facts: _Facts, limits: Limits) -> Iterator[Finding]:
     by = f"{code.threads} threads" if many else f"thread {hottest.name}" if hottest else "one thread"
     yield Finding(
         rule=rule,
-        key=f"{rule}:{_stable(process)}/{code.frame.function if code.frame else _role_words(code.role)}",
+        key=f"{rule}:{naming.stable(process)}/{code.frame.function if code.frame else _role_words(code.role)}",
         severity=severity,
         subject=subject,
-        summary=f"{who} burns {_cores(code.cpu)} {what}, by {by}",
+        summary=f"{who} burns {naming.cores(code.cpu)} {what}, by {by}",
         evidence=facts.evidence(code),
         threshold=limit.crossed(name, code.cpu),
         confidence=str(code.agreement) if code.agreement else None,
         next_step=next_step,
-        by_hand=_by_hand(process, hottest),
+        by_hand=naming.by_hand(process, hottest),
     )
 
 
@@ -235,13 +167,13 @@ def _cause(code: Code, hottest: Thread | None) -> tuple[str, str, str]:
             "run the command under 'unseen', which shows the stack",
         )
     if code.role in _ROLE_RULES:
-        rule, words, _, next_step = _ROLE_RULES[code.role]
-        return rule, f"in {words}", next_step
+        meant = _ROLE_RULES[code.role]
+        return meant.rule, f"in {meant.words}", meant.next_step
     if code.frame is None:
         why = hottest.frames.reason if hottest and isinstance(hottest.frames, Unknown) else "its stack was empty"
         return "cpu.hot-thread", f"in code that could not be seen ({why})", "take the stack again, or sample with perf"
     moved = "many short tasks, or a loop" if code.threads > 1 else "a loop"
-    where = code.frame.file if code.frame.line is None else f"{_short(code.frame.file)}:{code.frame.line}"
+    where = code.frame.file if code.frame.line is None else f"{naming.short(code.frame.file)}:{code.frame.line}"
     return (
         "cpu.app-code",
         f"in {code.frame.function} ({where})",
@@ -256,31 +188,37 @@ def _judge_thread(thread: Thread, facts: _Facts, limits: Limits) -> Iterator[Fin
     process = facts.process(thread.pid)
     yield Finding(
         rule="cpu.hot-thread",
-        key=f"cpu.hot-thread:{_stable(process)}/{thread.name}",
+        key=f"cpu.hot-thread:{naming.stable(process)}/{thread.name}",
         severity=severity,
-        subject=f"{_who(process, thread.pid or 0)} · thread {thread.subject}",
-        summary=f"thread {thread.name} ({thread.tid}, {thread.tid_hex}) of pid {thread.pid} burns {_cores(cpu)}",
+        subject=f"{naming.who(process, thread.pid or 0)} · thread {thread.subject}",
+        summary=f"thread {thread.name} ({thread.tid}, {thread.tid_hex}) of pid {thread.pid} burns {naming.cores(cpu)}",
         evidence=(thread.id,),
         threshold=limits.thread_cpu.crossed("hot.thread_cpu", cpu),
         next_step=f"see what it runs: opsdoc stack {thread.pid} --tid {thread.tid}",
-        by_hand=_by_hand(process, thread),
+        by_hand=naming.by_hand(process, thread),
     )
 
 
-def _judge_process(process: Process, limits: Limits) -> Iterator[Finding]:
+def _judge_process(process: Process, facts: _Facts, limits: Limits) -> Iterator[Finding]:
     cpu = known(process.cpu)
     if cpu is None or (severity := limits.process_cpu.grade(cpu)) is Severity.OK:
         return
-    who = _who(process, process.pid)
+    who = naming.who(process, process.pid)
+    codes = [code for code in facts.codes if code.pid == process.pid]
+    spread = f", spread over {len(codes)} places: {codes[0].subject} has {naming.cores(codes[0].cpu)}" if codes else ""
     yield Finding(
         rule="cpu.hot-process",
-        key=f"cpu.hot-process:{_stable(process)}",
+        key=f"cpu.hot-process:{naming.stable(process)}",
         severity=severity,
         subject=who,
-        summary=f"{who} burns {_cores(cpu)}",
-        evidence=(process.id,),
+        summary=f"{who} burns {naming.cores(cpu)}{spread}",
+        evidence=(process.id, *(code.id for code in codes[:3])),
         threshold=limits.process_cpu.crossed("hot.process_cpu", cpu),
-        next_step=f"see which thread and which code: opsdoc cpu --pid {process.pid}",
+        next_step=(
+            f"look longer: opsdoc cpu --pid {process.pid} --window 10s -n 20"
+            if codes
+            else f"see which thread and which code: opsdoc cpu --pid {process.pid}"
+        ),
         by_hand=("top -c", f"top -Hp {process.pid}"),
     )
 
@@ -293,13 +231,13 @@ def _ruled_out(facts: _Facts, limits: Limits) -> Iterator[Finding]:
         cpu = facts.cpu_of(role)
         limit = limits.gc_cpu if role == "gc" else limits.code_cpu
         if jvm and "app" in seen and limit.grade(cpu) is Severity.OK:
-            rule, words, _, _ = _ROLE_RULES[role]
-            yield _fine(rule, f"{words} {cpu:.2f} cores")
+            meant = _ROLE_RULES[role]
+            yield _fine(meant.rule, f"{meant.words} {naming.cores(cpu)}")
     ranked: list[Process | Thread] = [*facts.processes, *facts.threads]
     for hottest in ranked[:1]:
         used = known(hottest.cpu)
         if used is not None and limits.process_cpu.grade(used) is Severity.OK:
-            words = f"hottest {hottest.kind} {_id_and_name(hottest)} at {_cores(used)}"
+            words = f"hottest {hottest.kind} {_id_and_name(hottest)} at {naming.cores(used)}"
             yield _fine(f"cpu.hot-{hottest.kind}", words, (hottest.id,))
 
 
@@ -311,59 +249,3 @@ def _fine(rule: str, summary: str, evidence: tuple[str, ...] = ()) -> Finding:
     return Finding(
         rule=rule, key=f"{rule}:box", severity=Severity.OK, subject="this machine", summary=summary, evidence=evidence
     )
-
-
-def _who(process: Process | None, pid: int) -> str:
-    """A process in a few words: what is run rather than with what."""
-    name = "" if process is None else process.name
-    if process is not None and isinstance(process.command, str):
-        name = program(process.command) or name
-    return f"{name} (pid {pid})" if name else f"pid {pid}"
-
-
-def program(command: str) -> str:
-    """What a command line runs: the jar, class or script of an interpreter, else the program itself."""
-    words = command.split(" ")
-    first = words[0].rpartition("/")[2]
-    if first.startswith(("java", "python")):
-        it = iter(words[1:])
-        for word in it:
-            if word in ("-jar", "-m"):
-                return next(it, first).rpartition("/")[2]
-            if word in ("-cp", "-classpath", "--class-path", "-p", "--module-path", "-W", "-X"):
-                next(it, None)
-            elif word == "-c":
-                return first
-            elif not word.startswith("-"):
-                return word.rpartition("/")[2]
-    return first
-
-
-def _stable(process: Process | None) -> str:
-    """A name of a process that survives its restart."""
-    if process is None:
-        return "process"
-    return program(process.command) if isinstance(process.command, str) else process.name
-
-
-def _by_hand(process: Process | None, thread: Thread | None) -> tuple[str, ...]:
-    if thread is None:
-        return ("top -c",)
-    commands = [f"top -Hp {thread.pid}"]
-    runtime = process.runtime if process and isinstance(process.runtime, str) else ""
-    tid = thread.ns_tid if isinstance(thread.ns_tid, int) else thread.tid
-    if runtime.startswith("jvm") and isinstance(tid, int):
-        commands.append(f"jstack -l {thread.pid} | grep -E -A 8 'nid=({tid:#x}|{tid}) |\\[{tid}\\]'")
-    elif runtime.startswith("python"):
-        commands.append(f"py-spy dump --nonblocking --pid {thread.pid}")
-    else:
-        commands.append(f"perf record -t {thread.tid} -g -- sleep 1 && perf report")
-    return tuple(commands)
-
-
-def _short(path: str | None) -> str:
-    return (path or "?").rpartition("/")[2]
-
-
-def _cores(cpu: float) -> str:
-    return f"{cpu:.2f} cores"

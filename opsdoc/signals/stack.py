@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from opsdoc.model import Finding, Observation, Severity, Unknown, Unseen, known
-from opsdoc.signals.hot import Thread
 from opsdoc.signals.origin import first_app
+from opsdoc.signals.processes import Thread
 
 
 @dataclass(frozen=True, slots=True)
