@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import queue
 import resource
-import signal
 import threading
 import time
 import traceback
@@ -13,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from opsdoc import __version__
@@ -39,6 +37,7 @@ from opsdoc.model import Unseen as Blind
 from opsdoc.probes import Item, Probe, signal_of
 from opsdoc.recording import RecordingHost, ReplayHost
 from opsdoc.redact import Redactor
+from opsdoc.stop import Stop
 
 GRACE = 0.4  # seconds that an interrupted or late probe has to sum up: the contract allows half a second
 INTERNAL = "opsdoc.internal"
@@ -62,38 +61,6 @@ class Settings:
     def exit_code(self, severity: Severity) -> int:
         """The exit code of a verdict."""
         return 0 if self.exit_zero or severity < self.fail_on else severity.exit_code
-
-
-class Stop:
-    """SIGINT and SIGTERM as an event: nothing is torn in the middle, the run sums up and ends with 130 or 143."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self._events: queue.SimpleQueue[Any] | None = None
-
-    def install(self) -> None:
-        """Take the signals over. A second one ends the process at once."""
-        signal.signal(signal.SIGINT, self._handle)
-        signal.signal(signal.SIGTERM, self._handle)
-
-    def notify(self, events: queue.SimpleQueue[Any]) -> None:
-        """Put this object into a queue when the signal comes, or now if it came before."""
-        self._events = events
-        if self.signal is not None:
-            events.put(self)
-
-    @property
-    def exit_code(self) -> int | None:
-        """128 plus the signal, or None."""
-        return None if self.signal is None else 128 + self.signal
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal is not None:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self.signal = number
-        if self._events is not None:
-            self._events.put(self)  # SimpleQueue.put is reentrant: safe in a signal handler
 
 
 @dataclass(slots=True)
@@ -317,6 +284,11 @@ def _cost(wall: float, host: Host) -> Cost:
 
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value if isinstance(value, int | float | bool | None) else str(value) for name, value in arguments.items()
-    }
+    return {name: _plain_value(value) for name, value in arguments.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    """An option's value as JSON: numbers stay, lists stay lists, paths become text."""
+    if isinstance(value, list | tuple):
+        return [_plain_value(item) for item in value]
+    return value if isinstance(value, int | float | bool | None) else str(value)

@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from opsdoc.clients import Live, Question
 from opsdoc.model import Pause, ProbeError, TimedOut
@@ -23,6 +23,13 @@ class Answer(Generic[T]):
     value: T
     at: float
     took: float
+
+
+class Outcome(NamedTuple):
+    """An answer or what went wrong, and when that was known."""
+
+    result: Answer[Any] | ProbeError
+    ended: float
 
 
 class Host(ABC):
@@ -76,19 +83,18 @@ class LiveHost(Host):
         self._now = 0.0
 
     def ask(self, question: Question[T]) -> Answer[T]:
-        answer = self._put(question)
-        self._now = self._clock()
-        if isinstance(answer, ProbeError):
-            raise answer
-        return answer
+        result, self._now = self._put(question)
+        if isinstance(result, ProbeError):
+            raise result
+        return result
 
     def gather(self, questions: Sequence[Question[T]]) -> list[Answer[T] | ProbeError]:
         if len(questions) < 2:  # a thread buys nothing
-            answers = [self._put(question) for question in questions]
+            outcomes = [self._put(question) for question in questions]
         else:
-            answers = self._put_at_once(questions)
-        self._now = self._clock()
-        return answers
+            outcomes = self._put_at_once(questions)
+        self._now = max([self._now, *(outcome.ended for outcome in outcomes)])
+        return [outcome.result for outcome in outcomes]
 
     def sleep(self, seconds: float) -> None:
         try:
@@ -113,26 +119,28 @@ class LiveHost(Host):
     def _clock(self) -> float:
         return round(time.monotonic() - self._began, 6)
 
-    def _put(self, question: Question[T]) -> Answer[T] | ProbeError:
+    def _put(self, question: Question[T]) -> Outcome:
         at = self._clock()
         try:
             self.live.remaining()
             value = question.answer(self.live)
         except ProbeError as error:
             mask = self.redactor.text
-            return type(error)(mask(error.detail), mask(error.hint))
-        return Answer(value, at, round(self._clock() - at, 6))
+            return Outcome(type(error)(mask(error.detail), mask(error.hint)), self._clock())
+        ended = self._clock()
+        return Outcome(Answer(value, at, round(ended - at, 6)), ended)
 
-    def _put_at_once(self, questions: Sequence[Question[T]]) -> list[Answer[T] | ProbeError]:
+    def _put_at_once(self, questions: Sequence[Question[T]]) -> list[Outcome]:
         # Plain daemon threads: a pool's workers are joined at exit, so that one stuck socket would hang the tool.
-        answers: list[Answer[T] | ProbeError | None] = [None] * len(questions)
+        outcomes: list[Outcome | None] = [None] * len(questions)
 
         def put(index: int) -> None:
-            answers[index] = self._put(questions[index])
+            outcomes[index] = self._put(questions[index])
 
         threads = [threading.Thread(target=put, args=(i,), daemon=True) for i in range(len(questions))]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(max(0.0, self.live.deadline - time.monotonic()))
-        return [TimedOut("no answer in time") if answer is None else answer for answer in answers]
+        late = Outcome(TimedOut("no answer in time"), self._clock())
+        return [late if outcome is None else outcome for outcome in outcomes]

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from opsdoc import model
 from opsdoc.clients import Live, Question
 from opsdoc.files import write_atomically, write_folder
-from opsdoc.host import Answer, Host, LiveHost
+from opsdoc.host import Answer, Host, LiveHost, Outcome
 from opsdoc.model import NotRecorded, ProbeError, UsageError
 from opsdoc.redact import Redactor
 
@@ -77,12 +77,11 @@ class RecordingHost(LiveHost):
         else:
             write_folder(path, parts)
 
-    def _put(self, question: Question[T]) -> Answer[T] | ProbeError:
-        answer = super()._put(question)
+    def _put(self, question: Question[T]) -> Outcome:
+        answer, ended = super()._put(question)
         if isinstance(answer, ProbeError):
-            at = self._clock()
-            self._keep(question.key(), at, 0.0, {"error": _error(answer)})
-            return answer
+            self._keep(question.key(), ended, 0.0, {"error": _error(answer)})
+            return Outcome(answer, ended)
         value = question.recorded(answer.value, self.redactor)
         if isinstance(value, bytes):
             with self._lock:
@@ -93,7 +92,7 @@ class RecordingHost(LiveHost):
             value = json.loads(json.dumps(value))
             kept = {"answer": value}
         self._keep(question.key(), answer.at, answer.took, kept)
-        return Answer(cast("T", value), answer.at, answer.took)
+        return Outcome(Answer(value, answer.at, answer.took), ended)
 
     def _keep(self, key: str, at: float, took: float, what: dict[str, Any]) -> None:
         with self._lock:

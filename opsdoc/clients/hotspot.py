@@ -14,24 +14,16 @@ import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
-from opsdoc.clients import Live, Typed
-from opsdoc.clients.proc import clock_ticks, gone
+from opsdoc.clients import Live, Typed, jvm
+from opsdoc.clients.jvm import Jvm
+from opsdoc.clients.proc import gone
 from opsdoc.model import Denied, Malformed, TimedOut, Unreachable, Unsupported
-from opsdoc.parsers.procfs import Stat, Status, mapped_files, parse_stat, parse_status, runtime_of
 from opsdoc.redact import Redactor
 
-MIN_AGE = 5.0  # seconds: the handler of SIGQUIT appears up to 0.45 s after exec, later with AlwaysPreTouch
 HANDSHAKE = 3.0  # seconds until the socket must be there after the signal: 5 to 220 ms were measured
 REPLY_TIMEOUT = 8.0  # seconds: a dump of a JVM with Serial GC and a counted loop took 3 s
 REPLY_CAP = 64 << 20
-OPTION_VARIABLES = (b"JAVA_TOOL_OPTIONS", b"JDK_JAVA_OPTIONS", b"_JAVA_OPTIONS")
-# With these SIGQUIT ends the JVM or prints a dump into the application's own output. Files of options are not read:
-# what cannot be proven harmless is not signalled.
-UNSAFE_OPTIONS = ("-Xrs", "-XX:+ReduceSignalUsage", "-XX:+DisableAttachMechanism")
-OPTION_FILES = ("@", "-XX:Flags=", "-XX:VMOptionsFile=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +41,12 @@ class OpenSocket(Typed):
         return f"hotspot.open {self.pid}"
 
     def answer(self, live: Live) -> str:
-        target = _target(self.pid, self.started, live)
-        _refuse_unless_hotspot(target, live)
+        target = jvm.find(self.pid, self.started, live)
+        jvm.refuse_unless_hotspot(target, live)
         with _folder(target, "root/tmp", live) as tmp:
             if _answers(target, tmp):
                 return "was open"
-            _refuse_unless_safe(target, live)
+            jvm.refuse_unless_safe(target, live)
             _ask_for_socket(target, tmp, live)
         return "signalled"
 
@@ -73,7 +65,7 @@ class ThreadDump:
         return f"hotspot.dump {self.pid}"
 
     def answer(self, live: Live) -> bytes:
-        target = _target(self.pid, self.started, live)
+        target = jvm.find(self.pid, self.started, live)
         began = time.monotonic()
         with (
             _folder(target, "root/tmp", live) as tmp,
@@ -88,59 +80,8 @@ class ThreadDump:
         return redactor.lines(value) if isinstance(value, bytes) else value
 
 
-class _Target(NamedTuple):
-    """A JVM that was proven to be the one meant, a moment ago."""
-
-    pid: int
-    stat: Stat
-    status: Status
-    folder: Path
-
-    @property
-    def socket_name(self) -> str:
-        return f".java_pid{self.status.ids[-1]}"
-
-    @property
-    def marker_name(self) -> str:
-        return f".attach_pid{self.status.ids[-1]}"
-
-
-def _target(pid: int, started: int, live: Live) -> _Target:
-    if live.foreign_proc:
-        raise Unsupported(f"{live.proc} may show other process ids than ours: no JVM is dialled or signalled")
-    folder = live.proc / str(pid)
-    try:
-        stat_now = parse_stat((folder / "stat").read_bytes())
-        status = parse_status((folder / "status").read_text("utf-8", "backslashreplace"))
-    except (FileNotFoundError, ProcessLookupError):
-        raise gone(pid) from None
-    except PermissionError:
-        raise _denied(pid, live) from None
-    if stat_now.started != started or stat_now.state in "ZX":
-        raise gone(pid)
-    if stat_now.state in "Tt":
-        raise Unreachable(f"process {pid} is stopped: a stopped JVM answers nobody", f"grep State: /proc/{pid}/status")
-    return _Target(pid, stat_now, status, folder)
-
-
-def _refuse_unless_hotspot(target: _Target, live: Live) -> None:
-    """Raise unless the process has HotSpot mapped: a name proves nothing, and OpenJ9 takes SIGQUIT otherwise."""
-    try:
-        maps = (target.folder / "maps").read_text("utf-8", "backslashreplace")
-    except PermissionError:
-        raise _denied(target.pid, live) from None
-    except OSError:
-        raise gone(target.pid) from None
-    if runtime_of(mapped_files(maps)) != "jvm":
-        raise Unsupported(f"process {target.pid} has no HotSpot JVM mapped")
-
-
-def _denied(pid: int, live: Live) -> Denied:
-    return Denied(f"not permitted to attach to process {pid}", live.as_root())
-
-
 @contextlib.contextmanager
-def _folder(target: _Target, below: str, live: Live) -> Iterator[int]:
+def _folder(target: Jvm, below: str, live: Live) -> Iterator[int]:
     """A folder below `/proc/PID`, opened component by component: a symlink there would lead into our own root."""
     first, *rest = below.split("/")
     descriptor = -1
@@ -152,7 +93,7 @@ def _folder(target: _Target, below: str, live: Live) -> Iterator[int]:
             descriptor = inner
         yield descriptor
     except PermissionError:
-        raise _denied(target.pid, live) from None
+        raise jvm.denied(target.pid, live) from None
     except (FileNotFoundError, NotADirectoryError) as error:
         raise Unsupported(f"process {target.pid}: {below} is not a folder ({error.strerror})") from None
     finally:
@@ -161,7 +102,7 @@ def _folder(target: _Target, below: str, live: Live) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _connected(target: _Target, tmp: int) -> Iterator[socket.socket]:
+def _connected(target: Jvm, tmp: int) -> Iterator[socket.socket]:
     """A connection to the JVM's socket, proven to be the JVM's: a socket of its owner, with its pid at the other end.
 
     The file is opened first and dialled through the descriptor, so that nobody can put a symlink in its place.
@@ -186,7 +127,7 @@ def _connected(target: _Target, tmp: int) -> Iterator[socket.socket]:
         connection.close()
 
 
-def _answers(target: _Target, tmp: int) -> bool:
+def _answers(target: Jvm, tmp: int) -> bool:
     try:
         with _connected(target, tmp):
             return True
@@ -232,60 +173,12 @@ def _body(reply: bytes) -> bytes:
     return body
 
 
-def _refuse_unless_safe(target: _Target, live: Live) -> None:
-    """Raise unless every check proves that this JVM takes SIGQUIT as a request to attach."""
-    why = _why_unsafe(target, live)
-    if why:
-        raise Unsupported(
-            f"process {target.pid} has no attach socket, and SIGQUIT is not sent: {why}",
-            "start the JVM with -XX:+StartAttachListener to have the socket from the beginning",
-        )
-
-
-def _why_unsafe(target: _Target, live: Live) -> str | None:
-    if not live.may_write_target_files:
-        return "--no-target-files forbids the marker file that the signal needs"
-    if not target.status.catches(signal.SIGQUIT):
-        return "the JVM has no handler for it, so that it would die"
-    uptime = float((live.proc / "uptime").read_text().split()[0])
-    age = uptime - target.stat.started / clock_ticks()
-    if age < MIN_AGE:
-        return (
-            f"the JVM is {max(0.0, age):.1f} s old, and one younger than {MIN_AGE:.0f} s may not have its handler yet"
-        )
-    for option in _options(target, live):
-        if option in UNSAFE_OPTIONS:
-            return f"the JVM was started with {option}"
-        if option.startswith(OPTION_FILES):
-            return "the JVM takes options from a file, which may hold -Xrs or +DisableAttachMechanism"
-    return None
-
-
-def _options(target: _Target, live: Live) -> list[str]:
-    """The words of the command line before the class or -jar, and of the variables that a JVM takes options from.
-
-    The variables are looked at here and nowhere kept.
-    """
-    try:
-        words = (target.folder / "cmdline").read_bytes().split(b"\0")[1:]
-        variables = (target.folder / "environ").read_bytes().split(b"\0")
-    except PermissionError:
-        raise _denied(target.pid, live) from None
-    except OSError:
-        raise gone(target.pid) from None
-    for variable in variables:
-        name, _, value = variable.partition(b"=")
-        if name in OPTION_VARIABLES:
-            words += value.replace(b'"', b" ").replace(b"'", b" ").split()
-    return [word.decode("utf-8", "backslashreplace") for word in words]
-
-
-def _ask_for_socket(target: _Target, tmp: int, live: Live) -> None:
+def _ask_for_socket(target: Jvm, tmp: int, live: Live) -> None:
     """Marker file, SIGQUIT, and wait for the socket. The marker is removed in every case."""
     pidfd = os.pidfd_open(target.pid)
     try:
         # From here on a reused pid cannot be hit: the descriptor names the process whose start time is checked again.
-        _refuse_unless_hotspot(_target(target.pid, target.stat.started, live), live)
+        jvm.refuse_unless_hotspot(jvm.find(target.pid, target.stat.started, live), live)
         with _marker(target, tmp, live):
             signal.pidfd_send_signal(pidfd, signal.SIGQUIT)
             ends = time.monotonic() + min(HANDSHAKE, live.remaining())
@@ -302,7 +195,7 @@ def _ask_for_socket(target: _Target, tmp: int, live: Live) -> None:
 
 
 @contextlib.contextmanager
-def _marker(target: _Target, tmp: int, live: Live) -> Iterator[None]:
+def _marker(target: Jvm, tmp: int, live: Live) -> Iterator[None]:
     """The file that tells the JVM that SIGQUIT means attach: in its working directory, else in its /tmp."""
     with contextlib.ExitStack() as stack:
         folders = [(f"/proc/{target.pid}/root/tmp", tmp)]
@@ -329,7 +222,7 @@ def _marker(target: _Target, tmp: int, live: Live) -> Iterator[None]:
         raise Denied(f"no marker file can be made for process {target.pid}", live.as_root())
 
 
-def _owned(file: int, target: _Target) -> bool:
+def _owned(file: int, target: Jvm) -> bool:
     """Give the marker to the JVM's user and say whether the JVM will accept its owner."""
     try:
         if os.geteuid() == 0:

@@ -71,7 +71,8 @@ def _run(given: Given) -> int:
     from opsdoc.commands.probe import again
     from opsdoc.commands.progress import Progress
     from opsdoc.commands.values import Sources, resolve
-    from opsdoc.engine import Settings, Stop, run
+    from opsdoc.engine import Settings, run
+    from opsdoc.stop import Stop
 
     stop = Stop()
     stop.install()

@@ -16,7 +16,7 @@ from opsdoc.commands.cli import EVIDENCE, HOW_LONG, OUTPUT, VERDICT, Given, Spec
 from opsdoc.commands.output import check_files, wants_color, with_color_variables, write_files, write_stdout
 from opsdoc.commands.progress import Progress
 from opsdoc.commands.values import Sources, limits, resolve
-from opsdoc.engine import Settings, Stop, run
+from opsdoc.engine import Settings, run
 from opsdoc.files import check_folder, check_writable
 from opsdoc.model import Severity, UsageError
 from opsdoc.options import Duration, Opt, Param
@@ -24,6 +24,7 @@ from opsdoc.probes import Probe
 from opsdoc.recording import ReplayHost
 from opsdoc.redact import Redactor
 from opsdoc.render import FORMATS, SUFFIXES
+from opsdoc.stop import Stop
 
 _FORMAT: Any = cast("Any", Literal)[FORMATS]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
@@ -163,9 +163,9 @@ class Page:
         return [(self.anchor(t.finding), t.finding) for t in self._told_bad[self.measure.detailed :]]
 
     @cached_property
-    def cleared(self) -> list[tuple[str, Finding]]:
-        """What was found to be in order."""
-        return [(self.anchor(f), f) for f in self.findings if f.severity is Severity.OK]
+    def cleared(self) -> list[Card]:
+        """What was found to be in order, without pictures."""
+        return [self._bare_card(told) for told in self.story.told if told.finding.severity is Severity.OK]
 
     @cached_property
     def sections(self) -> list[Section]:
@@ -197,15 +197,22 @@ class Page:
         return self._anchors[id(finding)]
 
     def _card(self, told: Told) -> Card:
-        finding = told.finding
         number = next(i for i, result in enumerate(self.report.results) if result is told.result)
         kinds = list(dict.fromkeys(o.kind for o in told.evidence))
+        return replace(
+            self._bare_card(told),
+            facts=[self._fact(number, o) for o in told.evidence],
+            bars=[pair for kind in kinds for pair in self._bars(number, kind, told.evidence)],
+        )
+
+    def _bare_card(self, told: Told) -> Card:
+        finding = told.finding
         cleared = [(f.summary, self.anchor(f)) for f in self.story.ruled_out(told)]
         return Card(
             anchor=self.anchor(finding),
             finding=finding,
-            facts=[self._fact(number, o) for o in told.evidence],
-            bars=[pair for kind in kinds for pair in self._bars(number, kind, told.evidence)],
+            facts=[],
+            bars=[],
             ruled_out=[*cleared, *((rule, "") for rule in self.story.ruled_out_unsaid(told))],
             limit=limit_words(finding.threshold),
         )

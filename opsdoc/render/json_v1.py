@@ -23,11 +23,11 @@ from opsdoc.model import (
     Unseen,
 )
 from opsdoc.render.story import Story
+from opsdoc.render.words import visible
 
 SCHEMA = "opsdoc.report/1"
 
-# Legal inside a JSON string, but a terminal or an editor may obey them: written as \uXXXX.
-_ACTING = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+_BEYOND_ASCII = re.compile(r"[^\n -~]+")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -40,7 +40,12 @@ def render(report: Report, out: TextIO, **_: Any) -> None:
 def dumps(data: Any, *, ascii_only: bool = False, indent: int | None = 2) -> str:
     """Data of `as_dict` as text; whatever could act instead of being read is escaped."""
     text = json.dumps(data, ensure_ascii=ascii_only, indent=indent, allow_nan=False)
-    return _ACTING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _BEYOND_ASCII.sub(_inert, text)
+
+
+def _inert(match: re.Match[str]) -> str:
+    """Characters that are legal in a JSON string, but that a terminal or an editor may obey, as escapes."""
+    return "".join(char if visible(char) == char else json.dumps(char)[1:-1] for char in match[0])
 
 
 def schema(kinds: Iterable[type[Observation]] = ()) -> dict[str, Any]:

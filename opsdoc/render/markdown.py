@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from opsdoc.model import Observation, Report, Severity
+from opsdoc.model import Finding, Observation, Report, Severity
 from opsdoc.render import words
 from opsdoc.render.rows import in_words
 from opsdoc.render.stack import folded, marked
@@ -94,7 +94,7 @@ class _Markdown:
         cleared = [t.finding for t in self._story.told if t.finding.severity is Severity.OK]
         if cleared:
             yield "## Ruled out, or in order"
-            yield "\n".join(f"- {self._code(f.rule)} {self._items([f.summary, f.subject])}" for f in cleared)
+            yield "\n".join(self._in_order(finding) for finding in cleared)
         yield from self._looked()
         yield from self._cost()
 
@@ -138,6 +138,11 @@ class _Markdown:
         limit = limit_words(finding.threshold)
         yield f"**Limit:** {self._items(limit[:-1])}" if limit else ""
 
+    def _in_order(self, finding: Finding) -> str:
+        more = [finding.confidence or "", finding.next_step, *finding.by_hand, *limit_words(finding.threshold)]
+        name = finding.key if finding.key.startswith(finding.rule) else f"{finding.rule} {finding.key}"
+        return f"- {self._code(name)} {self._items([finding.summary, finding.subject, *more])}"
+
     def _evidence(self, observation: Observation) -> list[str]:
         main, beside = in_words(observation, reasons=True)
         kind = words.kind_name(observation.kind)
@@ -154,14 +159,14 @@ class _Markdown:
     def _looked(self) -> Iterator[str]:
         for result in self._report.results:
             looked = looked_at(result)
-            if not looked:
-                continue
             name = f"{result.step} ({result.probe})" if result.step else result.probe
             targets = f" on {', '.join(result.targets)}" if result.targets else ""
             status = "" if result.status == "ok" else f" ({result.status})"
             yield f"## {self._say(f'{name}{targets}{status}')}"
             for each in looked:
                 yield from self._table(each)
+            if not looked:
+                yield "Nothing was measured."
 
     def _table(self, looked: Looked) -> Iterator[str]:
         table = table_of(looked, self._measure.rows)

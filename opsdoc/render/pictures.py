@@ -109,8 +109,7 @@ def bars_of(observations: Sequence[Observation], marked: Collection[Observation]
 def strip_of(observation: Observation) -> Strip | None:
     """The strip of an observation that was sampled over the window."""
     meta, points = points_of(observation)
-    points = [point for point in points if math.isfinite(point.at)]
-    if meta is None or len(points) < 2:
+    if meta is None:
         return None
     values = [p.value for p in points if p.value is not None and math.isfinite(p.value)]
     top = max(1.0 if meta.unit in ("cores", "ratio") else 0.0, *values) if values else 1.0

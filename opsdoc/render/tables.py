@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -104,11 +105,16 @@ def frames_of(observation: Observation) -> Sequence[Frame]:
 
 def points_of(observation: Observation) -> tuple[Meta | None, Sequence[Point]]:
     """The course of a value over the window, and how it is measured, where an observation has one."""
-    return _sequence_of(observation, Point)
+    meta, points = _sequence_of(observation, Point)
+    return (meta, points) if _is_timed(points) else (None, ())
 
 
 def _is_pictured(value: Any) -> bool:
-    return any(_is_sequence_of(value, kind) for kind in (Frame, Point))
+    return _is_sequence_of(value, Frame) or (_is_sequence_of(value, Point) and _is_timed(value))
+
+
+def _is_timed(points: Sequence[Point]) -> bool:
+    return all(math.isfinite(point.at) for point in points)
 
 
 def _is_sequence_of(value: Any, kind: type[Any]) -> bool:

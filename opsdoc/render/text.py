@@ -68,8 +68,7 @@ class _Text:
     def _proof(self, told: Told) -> None:
         self._page.line()
         Rows(self._page, told.evidence, self._label, verbose=self._verbose).write()
-        ruled_out = [f.summary for f in self._story.ruled_out(told)] + self._story.ruled_out_unsaid(told)
-        self._items("not it", ruled_out)
+        self._not_it(told)
         self._advice(told.finding)
 
     def _advice(self, finding: Finding) -> None:
@@ -93,13 +92,13 @@ class _Text:
             self._sentence(told.finding.severity, told.finding.summary)
             if self._verbose:
                 Rows(self._page, told.evidence, self._label, verbose=True).write()
-                self._items("not it", [f.summary for f in self._story.ruled_out(told)])
+                self._not_it(told)
             self._advice(told.finding)
-        in_order = [t.finding for t in rest if t.finding.severity is Severity.OK]
+        in_order = [t for t in rest if t.finding.severity is Severity.OK]
         if self._verbose:
             self._in_order_each(in_order)
         else:
-            self._in_order([finding.summary for finding in in_order if id(finding) not in said])
+            self._in_order([t.finding.summary for t in in_order if id(t.finding) not in said])
 
     def _in_order(self, summaries: Sequence[str]) -> None:
         """What is well and was not said yet, in one paragraph."""
@@ -110,11 +109,15 @@ class _Text:
         for first, line in first_and_rest(flow(said, self._page.width - _SEVERITY, self._page.between)):
             self._page.line(("OK".ljust(_SEVERITY) if first else " " * _SEVERITY, "ok"), (line, ""))
 
-    def _in_order_each(self, findings: Sequence[Finding]) -> None:
-        for finding in findings:
+    def _in_order_each(self, told: Iterable[Told]) -> None:
+        for each in told:
             self._gap()
-            self._sentence(finding.severity, finding.summary)
-            self._advice(finding)
+            self._sentence(each.finding.severity, each.finding.summary)
+            self._not_it(each)
+            self._advice(each.finding)
+
+    def _not_it(self, told: Told) -> None:
+        self._items("not it", [f.summary for f in self._story.ruled_out(told)] + self._story.ruled_out_unsaid(told))
 
     # ── what was looked at ───────────────────────────────────────────────────────────────────────
 
