@@ -278,9 +278,14 @@ _QUOTED = {
 }
 _GLUED_ON = re.compile(r"(?:[\w\\$@%^*+!~.#/=-]|[\"'](?=\w))\S*", re.ASCII)  # a shell joins 'a'b
 SCHEME = r"(?:Bearer|Basic|Digest|Token|Negotiate|NTLM|ApiKey|AWS4-HMAC-SHA256)"
-# A bare value goes up to a blank, or to a separator before the next pair: `a=1&b=2`, `a=1, b=2`.
+# A bare value goes up to a blank. After `=` another pair may follow without one: `a=1&b=2`, `a=1;b=2`.
 _BARE = re.compile(
-    rf"(?:{SCHEME}[ \t]{{1,8}})?(?:[^\s\0&;,]|[&;,](?![ \t]{{0,4}}[\"']?[\w.\-\[\]]{{1,64}}[\"']?[=:]|[\s\0]|\Z))+",
+    rf"(?:{SCHEME}[ \t]{{1,8}})?(?:[^\s\0;,]|[;,](?![\s\0]|\Z))+",
+    re.ASCII | re.IGNORECASE,
+)
+_BARE_IN_PAIRS = re.compile(
+    rf"(?:{SCHEME}[ \t]{{1,8}})?"
+    r"(?:[^\s\0&;,]|[&;,](?![ \t]{0,4}[\"']?[A-Za-z_][\w.\-\[\]]{0,64}[\"']?[=:]|[\s\0]|\Z))+",
     re.ASCII | re.IGNORECASE,
 )
 _JSON_BARE = re.compile(r"[^\s,}\]]+")
@@ -387,7 +392,8 @@ class _Pair:
             return at, _end(_QUOTED[self.before], text, at)
         if self._reaches_line_end():
             return at, _end(_LINE, text, at)
-        return at, self._without_closers(at, _end(_BARE, text, at))
+        pairs = self.between.strip() in ("=", "==", ":=", "%3d")
+        return at, self._without_closers(at, _end(_BARE_IN_PAIRS if pairs else _BARE, text, at))
 
     def _reaches_line_end(self) -> bool:
         colon = ":" in self.between
@@ -455,7 +461,7 @@ FRAMED_SHAPES = (
         "url-user-info",
         "@",
         r"://[^\s:/?#\"'<>\0]{0,256}:(?!\d{2,5}(?:[/?#,\s\"'<>\0]|\Z))"
-        r"(?P<secret>(?:(?!://)[^\s\"'<>?#\0]){1,2048}(?=@)|[^\s\0]{1,128}(?=@))",
+        r"(?P<secret>(?:(?!://)[^\s\"'<>?#\0]){1,2048}(?:@[?#<>][^\s\0]{0,128})?(?=@)|[^\s\0]{1,128}(?=@))",
     ),
     _shape("url-user-info", "@", r"https?://(?P<secret>(?=[^\s/@]{0,64}\d)[\w.~%-]{16,255})(?=@)"),
     _shape("url-user-info", "jdbc:oracle", r"jdbc:oracle:\w{1,16}:[^\s/@\"']{1,64}/(?P<secret>[^\s@\"']{1,256})(?=@)"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from opsdoc.model import Meta, Observation
 from opsdoc.render import words
@@ -17,9 +17,12 @@ _MOST_CELL = 28
 class Grid:
     """The columns come from field metadata: the subject, the main measure, then what stands beside it."""
 
-    def __init__(self, page: Page, observations: Sequence[Observation], *, verbose: bool = False) -> None:
+    def __init__(
+        self, page: Page, observations: Sequence[Observation], *, told: Collection[int] = (), verbose: bool = False
+    ) -> None:
         self._page = page
         self._verbose = verbose
+        self._told = told  # identities of those whose stack was shown above
         self._observations = observations
         metas = observations[0].fields()
         self._columns = {name: meta for show in ("main", "line") for name, meta in metas.items() if meta.show == show}
@@ -38,7 +41,8 @@ class Grid:
         for observation, cells in zip(self._observations, self._cells, strict=True):
             subject = words.shorten(self._page.say(observation.subject), self._subject, self._page.ellipsis)
             self._line(subject, cells, "")
-            write_stack(self._page, frames_of(observation), INDENT + 2, verbose=self._verbose)
+            frames = () if id(observation) in self._told else frames_of(observation)
+            write_stack(self._page, frames, INDENT + 2, verbose=self._verbose)
             if self._verbose:
                 write_everything(self._page, observation, INDENT + 2)
 

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from opsdoc.model import Finding, Observation, Report, Severity
 from opsdoc.render import words
 from opsdoc.render.rows import in_words
-from opsdoc.render.stack import folded, marked
+from opsdoc.render.stack import Line, marked
 from opsdoc.render.story import Looked, Story, Told, clock, limit_words, looked_at
 from opsdoc.render.tables import frames_of, table_of
 
@@ -129,10 +129,7 @@ class _Markdown:
         if told.evidence:
             rows = [self._evidence(o) for o in told.evidence[: self._measure.rows]]
             yield _table(["kind", "of", "measured", "with"], [False, False, True, False], rows)
-        for observation in told.evidence[: self._measure.rows]:
-            if id(observation) not in self._told:
-                self._told.add(id(observation))
-                yield self._stack(observation)
+        yield from self._stacks(told.evidence[: self._measure.rows])
         ruled_out = [f.summary for f in self._story.ruled_out(told)] + self._story.ruled_out_unsaid(told)
         yield f"**Not it:** {self._items(ruled_out)}" if ruled_out else ""
         limit = limit_words(finding.threshold)
@@ -148,13 +145,20 @@ class _Markdown:
         kind = words.kind_name(observation.kind)
         return [self._say(kind), self._cell_code(observation.subject), self._say(main), self._items(beside)]
 
-    def _stack(self, observation: Observation) -> str:
-        lines = marked(folded(frames_of(observation), self._measure.frames))
-        said = [
-            f"{line.frame}{'   <- here' if line.marked else ''}{f'   + {line.folded:,} more' if line.folded else ''}"
-            for line in lines
-        ]
-        return self._fenced(said, "text") if said else ""
+    def _stacks(self, observations: Iterable[Observation]) -> Iterator[str]:
+        """The stacks that were not shown yet."""
+        for observation in observations:
+            frames = frames_of(observation)
+            if not frames or id(observation) in self._told:
+                continue
+            self._told.add(id(observation))
+            lines = marked([Line(frame) for frame in frames[: self._measure.frames]])
+            said = [f"{line.frame}{'   <- here' if line.marked else ''}" for line in lines]
+            if len(lines) < len(frames):
+                said.append(f"+ {len(frames) - len(lines):,} more")
+            kind = words.kind_name(observation.kind)
+            yield f"Stack of {kind} {self._code(observation.subject)}, innermost call first:"
+            yield self._fenced(said, "text")
 
     def _looked(self) -> Iterator[str]:
         for result in self._report.results:
@@ -178,6 +182,7 @@ class _Markdown:
             yield f"showing {len(table.records)} of {table.cut_from:,} (full list in the JSON)"
         elif len(table.records) < looked.total:
             yield self._say(table.extent)
+        yield from self._stacks(record.observation for record in table.records)
 
     def _cost(self) -> Iterator[str]:
         cost = self._report.cost

@@ -114,7 +114,9 @@ def strip_of(observation: Observation) -> Strip | None:
     values = [p.value for p in points if p.value is not None and math.isfinite(p.value)]
     top = max(1.0 if meta.unit in ("cores", "ratio") else 0.0, *values) if values else 1.0
     begin, end = min(p.at for p in points), max(p.at for p in points)
-    common, seen = _most_common([p.label for p in points if p.label])
+    labels = [p.label for p in points if p.label]
+    common, seen = _most_common(labels)
+    where = f"{seen} of {len(labels)} stacks in {common}" if common else ""
     dots = [
         Dot(
             x=(p.at - begin) / (end - begin) if end > begin else 0.5,
@@ -133,15 +135,19 @@ def strip_of(observation: Observation) -> Strip | None:
         top=words.quantity(top, meta.unit),
         begin=words.duration(begin),
         end=words.duration(end),
-        seen=f"{seen} of {len(points)} samples in {common}" if common else "",
-        legend=_legend(dots, f"{seen} of {len(points)} samples in {common}" if common else ""),
+        seen=where,
+        legend=_legend(dots, where),
     )
 
 
 def _legend(dots: Sequence[Dot], seen: str) -> str:
     marks = [f"filled: {seen}"] if seen else []
-    if any(dot.y is not None and not dot.agrees for dot in dots) and seen:
-        marks.append("hollow: elsewhere")
+    hollow = {dot.label for dot in dots if dot.y is not None and not dot.agrees}
+    if seen and hollow:
+        marks.append(
+            "hollow: "
+            + " or ".join((["elsewhere"] if hollow - {"—"} else []) + (["no stack taken"] if "—" in hollow else []))
+        )
     if any(dot.y is None for dot in dots):
         marks.append("cross: not measured")
     return "; ".join(marks)

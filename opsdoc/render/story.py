@@ -14,6 +14,8 @@ from opsdoc.render import words
 
 _STAMP = re.compile(r"^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:?\d\d)?$")
 
+_ENDS = {"skipped": "was not run", "timeout": "ran out of time", "denied": "was not permitted", "error": "failed"}
+
 
 @dataclass(frozen=True)
 class Told:
@@ -115,7 +117,7 @@ class Story:
                 groups.setdefault((unseen.reason, unseen.detail, unseen.hint), []).append(unseen.subject)
             if result.status not in ("ok", "partial") and not (result.findings or result.unseen):
                 name = f"step {result.step} ({result.probe})" if result.step else result.probe
-                groups.setdefault((result.status, "not run to its end", ""), []).append(name)
+                groups.setdefault((result.status, _ENDS.get(result.status, result.status), ""), []).append(name)
         return [BlindSpot(list(dict.fromkeys(subjects)), *key) for key, subjects in groups.items()]
 
     @property

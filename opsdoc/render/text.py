@@ -122,21 +122,22 @@ class _Text:
     # ── what was looked at ───────────────────────────────────────────────────────────────────────
 
     def _tables(self, head: Told | None) -> None:
+        told = {id(o) for o in head.evidence} if head else set()
         for result in self._story.report.results:
             looked = looked_at(result)
             asked = is_table(looked)
             if head and not self._verbose:
                 looked = [each for each in looked if asked and len(looked) <= 2 and len(each.rows) > 1]
             for each in looked:
-                self._table(each, _MOST_ROWS if asked or self._verbose else _FEW_ROWS)
+                self._table(each, _MOST_ROWS if asked or self._verbose else _FEW_ROWS, told)
 
-    def _table(self, looked: Looked, most: int) -> None:
+    def _table(self, looked: Looked, most: int, told: set[int]) -> None:
         rows = looked.rows[:most]
         self._gap()
         if len(rows) == 1:
             Rows(self._page, rows, self._label, verbose=self._verbose, in_full=self._verbose).write()
         else:
-            Grid(self._page, rows, verbose=self._verbose).write()
+            Grid(self._page, rows, told=told, verbose=self._verbose).write()
         shown = Looked(looked.kind, rows, looked.total)
         if len(rows) < looked.total:
             self._page.line((" " * INDENT + self._page.say(shown.extent), "dim"))

@@ -11,6 +11,8 @@ from opsdoc.signals import naming
 from opsdoc.signals.origin import first_app
 from opsdoc.signals.processes import Code, Process, Role, Thread
 
+NEARLY_ALL = 0.8  # of a process's CPU: what explains that much is not spread over many places
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -93,9 +95,11 @@ def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits:
     """Name the code that burns the CPU, or the role that its threads have, or the process if no more could be seen."""
     facts = _Facts(observations)
     worst: dict[int | None, Severity] = {}
+    explained: dict[int | None, float] = {}  # the most that one finding explains of a process's CPU, in cores
     for code in facts.codes:
         for finding in _judge_code(code, facts, limits):
             worst[code.pid] = max(worst.get(code.pid, Severity.OK), finding.severity)
+            explained[code.pid] = max(explained.get(code.pid, 0.0), code.cpu)
             yield finding
     if not facts.codes:
         for thread in facts.threads:
@@ -103,6 +107,8 @@ def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits:
                 worst[thread.pid] = max(worst.get(thread.pid, Severity.OK), finding.severity)
                 yield finding
     for process in facts.processes:
+        if explained.get(process.pid, 0.0) >= NEARLY_ALL * (known(process.cpu) or 0.0) > 0:
+            continue  # else a thread just below its limit would lose the headline to the process just above it
         for finding in _judge_process(process, facts, limits):
             if finding.severity > worst.get(process.pid, Severity.OK):
                 yield finding

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import signal
@@ -18,9 +19,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
-from servers.programs import group_of, state
+from servers.programs import group_of, stat, state
 
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 
@@ -46,6 +48,50 @@ def command_line(pid: int) -> str:
 def started_child(word: str) -> Callable[[int], bool]:
     """A condition: opsdoc has a child whose command line contains a word, such as `py-spy`."""
     return lambda pid: any(word in command_line(child) for child in descendants(pid))
+
+
+def under_way(seconds: float = 0.0) -> Callable[[int], bool]:
+    """A condition: the engine's thread is there, for so many seconds. On a slow machine that is late, never early."""
+    seen: list[float] = []
+
+    def condition(pid: int) -> bool:
+        with contextlib.suppress(OSError):
+            if not seen and len(os.listdir(f"/proc/{pid}/task")) > 1:
+                seen.append(time.monotonic())
+        return bool(seen) and time.monotonic() - seen[0] >= seconds
+
+    return condition
+
+
+class Meanwhile:
+    """For `when`: does something else, once, as soon as a condition holds, and lets opsdoc be."""
+
+    def __init__(self, condition: Callable[[int], bool], action: Callable[[], object]) -> None:
+        self._condition = condition
+        self._action = action
+        self.done = False
+
+    def __call__(self, pid: int) -> bool:
+        if not self.done and self._condition(pid):
+            self.done = True
+            self._action()
+        return False
+
+
+@functools.cache
+def schema() -> jsonschema.Draft202012Validator:
+    """What `opsdoc schema report` says of every report."""
+    command = [sys.executable, "-m", "opsdoc", "schema", "report"]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=60, cwd="/")
+    return jsonschema.Draft202012Validator(json.loads(done.stdout))
+
+
+# Limits for tests on a box that is busy with others: what its CPUs do is no finding, nor a process as a whole.
+CALM = tuple(
+    word
+    for name in ("busy", "steal", "softirq", "iowait", "system", "unattributed")
+    for word in ("--limit", f"box.{name}=99:99")
+) + ("--limit", "hot.process_cpu=99:99")
 
 
 @dataclass(frozen=True)
@@ -83,6 +129,18 @@ class Run:
     def of(self, kind: str) -> list[dict[str, Any]]:
         """All observations of a kind, in order."""
         return [o for result in self.report["results"] for o in result["observations"] if o["kind"] == kind]
+
+    def thread(self, tid: int) -> dict[str, Any]:
+        """The observation of a thread."""
+        found = [thread for thread in self.of("thread") if thread["tid"] == tid]
+        assert len(found) == 1, f"{self} lists thread {tid} {len(found)} times"
+        return found[0]
+
+    def finding(self, rule: str) -> dict[str, Any]:
+        """The one finding of a rule that is not OK."""
+        found = [f for f in self.findings if f["rule"] == rule and f["severity"] != "ok"]
+        assert len(found) == 1, f"{self}: {len(found)} findings {rule} among {[f['summary'] for f in self.findings]}"
+        return found[0]
 
     def __str__(self) -> str:
         return f"opsdoc {' '.join(self.args)} (exit {self.code}, {self.wall:.1f} s)"
@@ -135,9 +193,10 @@ class Opsdoc:
                     group=None if self.user is None else group_of(self.user),
                     extra_groups=None if self.user is None else [],
                 )
+                born = int(stat(process.pid)[19])  # it is there, running or as a zombie, until it is waited for
                 code, cpu, signalled, late = self._wait(process, start, timeout, when, send)
                 wall = time.monotonic() - start
-                left = self._clear(mine)
+                left = self._clear(mine, born)
                 out.seek(0)
                 err.seek(0)
                 raw = out.read()
@@ -184,10 +243,13 @@ class Opsdoc:
         return process.returncode, usage.ru_utime + usage.ru_stime, did["signalled"], did["late"]
 
     @staticmethod
-    def _clear(mine: set[int]) -> tuple[str, ...]:
-        """End what opsdoc left running, and name it."""
+    def _clear(mine: set[int], born: int) -> tuple[str, ...]:
+        """End what opsdoc left running, and name it; never what is older than opsdoc."""
         left = []
         for pid in set(descendants(os.getpid())) - mine:
+            with contextlib.suppress(OSError):
+                if int(stat(pid)[19]) < born:
+                    continue
             if state(pid) not in ("Z", "X"):
                 left.append(f"{pid} {command_line(pid)}")
                 with contextlib.suppress(ProcessLookupError):
@@ -197,7 +259,11 @@ class Opsdoc:
         return tuple(left)
 
     def json(self, *args: object, **options: Any) -> Run:
-        """The same with `--json`, and stdout checked to be it."""
+        """The same with `--json`, and stdout checked against the schema of a report."""
         run = self(*args, "--json", **options)
-        assert run.report["schema"] == "opsdoc.report/1", run.stderr
+        try:
+            schema().validate(run.report)
+        except jsonschema.ValidationError as error:
+            pytest.fail(f"{run} breaks its schema at {error.json_path}: {error.message}; {run.stderr}", pytrace=False)
+        assert run.signalled or run.report["exit_code"] == run.code, run
         return run

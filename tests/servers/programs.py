@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 
@@ -71,13 +71,35 @@ def threads(pid: int) -> list[int]:
     return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
 
 
-def cores(pid: int, seconds: float = 1.0) -> dict[int, float]:
-    """The cores that each thread of a process used over a window."""
-    before = {tid: cpu_seconds(pid, tid) for tid in threads(pid)}
-    start = time.monotonic()
+class Used(NamedTuple):
+    """What a thread had of a window, in cores: the CPU it got, and what it wanted, its time in the queue included."""
+
+    got: float
+    wanted: float
+
+
+def used(pid: int, seconds: float = 1.0) -> dict[int, Used]:
+    """What each thread of a process used; on a crowded machine a spinning thread gets less, but wants most of 1.0."""
+
+    def read(tid: int) -> tuple[int, int]:
+        ran, waited, _ = Path(f"/proc/{pid}/task/{tid}/schedstat").read_text().split()
+        return int(ran), int(waited)
+
+    before = {tid: read(tid) for tid in threads(pid)}
+    start = time.monotonic_ns()
     time.sleep(seconds)
-    took = time.monotonic() - start
-    return {tid: (cpu_seconds(pid, tid) - was) / took for tid, was in before.items()}
+    spent = {}
+    for tid, (ran, waited) in before.items():
+        with contextlib.suppress(OSError):
+            now = read(tid)
+            took = time.monotonic_ns() - start
+            spent[tid] = Used((now[0] - ran) / took, (now[0] - ran + now[1] - waited) / took)
+    return spent
+
+
+def cores(pid: int, seconds: float = 1.0) -> float:
+    """The cores that a process used over a window."""
+    return sum(thread.got for thread in used(pid, seconds).values())
 
 
 def box(seconds: float = 1.0) -> dict[str, float]:

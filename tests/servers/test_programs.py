@@ -16,8 +16,8 @@ import pytest
 
 from servers import jdk, programs, users
 from servers.browser import Browser
-from servers.cli import Opsdoc, descendants, started_child
-from servers.programs import PY, Program, cores, cpu_seconds, marked_line, state, wait_until
+from servers.cli import Opsdoc, command_line, descendants, started_child
+from servers.programs import PY, Program, Used, cores, cpu_seconds, marked_line, state, used, wait_until
 from servers.secrets import BENIGN, PLANTED
 
 Start = Callable[..., Program]
@@ -28,8 +28,12 @@ def jstack(pid: int) -> str:
     return done.stdout
 
 
-def hottest(used: dict[int, float]) -> int:
-    return max(used, key=lambda tid: used[tid])
+# A thread that spins wants 1.0; 0.82 was seen on a machine with six tasks to a CPU, and idle ones want below 0.05.
+SPINS = 0.6
+
+
+def hottest(threads: dict[int, Used]) -> int:
+    return max(threads, key=lambda tid: threads[tid].got)
 
 
 def pyspy(pid: int) -> list[dict]:
@@ -45,11 +49,11 @@ def pyspy(pid: int) -> list[dict]:
 
 
 def test_hot_jvm_burns_one_thread_in_the_known_line(hot_jvm: Program) -> None:
-    used = cores(hot_jvm.pid)
-    assert len(used) >= 400
-    assert hottest(used) == hot_jvm.facts["hot_tid"]
-    assert used[hot_jvm.facts["hot_tid"]] > 0.3
-    assert used[hot_jvm.pid] < 0.05
+    found = used(hot_jvm.pid)
+    assert len(found) >= 400
+    assert hottest(found) == hot_jvm.facts["hot_tid"]
+    assert found[hot_jvm.facts["hot_tid"]].wanted > SPINS
+    assert found[hot_jvm.pid].got < 0.05
     assert Path(f"/proc/{hot_jvm.pid}/root/tmp/.java_pid{hot_jvm.pid}").is_socket()
     dump = jstack(hot_jvm.pid)
     hot = next(block for block in dump.split("\n\n") if block.startswith('"order-worker-3"'))
@@ -61,7 +65,7 @@ def test_hot_jvm_burns_one_thread_in_the_known_line(hot_jvm: Program) -> None:
 
 @pytest.mark.xdist_group("java")
 def test_hot_jvm_rests_between_tests(_hot_jvm: Program) -> None:  # noqa: PT019
-    assert cores(_hot_jvm.pid)[_hot_jvm.facts["hot_tid"]] < 0.05
+    assert used(_hot_jvm.pid)[_hot_jvm.facts["hot_tid"]].got < 0.05
 
 
 def test_unattached_jvm_has_no_socket_and_says_nothing(hot_jvm_unattached: Program) -> None:
@@ -71,17 +75,16 @@ def test_unattached_jvm_has_no_socket_and_says_nothing(hot_jvm_unattached: Progr
 
 
 def test_lukewarm_jvm_has_no_hot_thread_but_one_hot_function(lukewarm_jvm: Program) -> None:
-    used = cores(lukewarm_jvm.pid, 2.0)
-    assert max(used.values()) < 0.2
-    assert sum(used.values()) > 0.25  # 1.2 on a free machine
+    found = used(lukewarm_jvm.pid, 2.0)
+    assert max(thread.got for thread in found.values()) < 0.2
+    assert sum(thread.got > 0.001 for thread in found.values()) >= 55  # 0.02 on a free machine
     workers = [block for block in jstack(lukewarm_jvm.pid).split("\n\n") if block.startswith('"stock-worker-')]
     assert len(workers) == 60
     assert sum("at com.acme.Stock.reserve" in block for block in workers) >= 55
 
 
 def test_hostile_names_reach_the_dump(hostile_jvm: Program) -> None:
-    used = cores(hostile_jvm.pid)
-    assert hottest(used) == hostile_jvm.facts["hot_tid"]
+    assert hottest(used(hostile_jvm.pid)) == hostile_jvm.facts["hot_tid"]
     dump = jstack(hostile_jvm.pid)
     for name in ("[red]x[/closed]", "nid=0xb26", '"x" #1 nid=0x1 runnable', "two\nlines", "\x1b[31mred"):
         assert f'"{name}' in dump
@@ -94,51 +97,51 @@ def test_a_forged_thread_has_the_id_of_the_hot_one(start: Start) -> None:
 
 
 def test_the_collector_is_what_is_hot(gc_jvm: Program) -> None:
-    used = cores(gc_jvm.pid, 2.0)
-    names = {tid: Path(f"/proc/{gc_jvm.pid}/task/{tid}/comm").read_text().strip() for tid in used}
-    of_gc = sum(value for tid, value in used.items() if names[tid].startswith(("GC Thread", "G1 ", "VM Thread")))
-    assert of_gc > 0.5 * sum(used.values()), {names[tid]: value for tid, value in used.items() if value > 0.05}
+    got = {tid: thread.got for tid, thread in used(gc_jvm.pid, 2.0).items()}
+    names = {tid: Path(f"/proc/{gc_jvm.pid}/task/{tid}/comm").read_text().strip() for tid in got}
+    of_gc = sum(value for tid, value in got.items() if names[tid].startswith(("GC Thread", "G1 ", "VM Thread")))
+    assert of_gc > 0.5 * sum(got.values()), {names[tid]: value for tid, value in got.items() if value > 0.05}
 
 
 # ── Python and native ────────────────────────────────────────────────────────────────────────────
 
 
 def test_hot_python_burns_one_thread_in_the_known_line(hot_python: Program) -> None:
-    used = cores(hot_python.pid)
-    assert len(used) == 50
-    assert hottest(used) == hot_python.facts["hot_tid"]
-    assert used[hot_python.facts["hot_tid"]] > 0.3
-    assert used[hot_python.pid] < 0.05
+    found = used(hot_python.pid)
+    assert len(found) == 50
+    assert hottest(found) == hot_python.facts["hot_tid"]
+    assert found[hot_python.facts["hot_tid"]].wanted > SPINS
+    assert found[hot_python.pid].got < 0.05
     hot = next(thread for thread in pyspy(hot_python.pid) if thread["thread_name"] == "order-worker-3")
     innermost = hot["frames"][0]
     assert (innermost["name"], innermost["line"]) == ("recalculate", marked_line(PY / "hot_one.py"))
 
 
 def test_lukewarm_python_has_no_hot_thread_but_one_hot_function(lukewarm_python: Program) -> None:
-    used = cores(lukewarm_python.pid, 2.0)
-    assert max(used.values()) < 0.1
-    assert sum(used.values()) > 0.2  # 0.75 on a free machine
+    found = used(lukewarm_python.pid, 2.0)
+    assert max(thread.got for thread in found.values()) < 0.1
+    assert sum(thread.got > 0.001 for thread in found.values()) >= 55  # 0.0125 on a free machine
     functions = [thread["frames"][0]["name"] for thread in pyspy(lukewarm_python.pid) if thread["frames"]]
     assert functions.count("reserve") >= 55
 
 
 def test_was_busy_has_a_past_only(was_busy_python: Program) -> None:
     assert cpu_seconds(was_busy_python.pid) >= 2.9
-    assert sum(cores(was_busy_python.pid).values()) < 0.05
+    assert cores(was_busy_python.pid) < 0.05
 
 
 def test_idle_python_is_idle(idle_python: Program) -> None:
-    assert sum(cores(idle_python.pid).values()) < 0.05
+    assert cores(idle_python.pid) < 0.05
 
 
 def test_a_spinner_is_hot_and_native(native_spinner: Program) -> None:
-    assert sum(cores(native_spinner.pid).values()) > 0.3
+    assert used(native_spinner.pid)[native_spinner.pid].wanted > SPINS
     assert "python" not in os.readlink(f"/proc/{native_spinner.pid}/exe")
 
 
 def test_a_spinner_of_nobody(spinner_of_nobody: Program) -> None:
     assert Path(f"/proc/{spinner_of_nobody.pid}").owner() == users.NOBODY
-    assert sum(cores(spinner_of_nobody.pid).values()) > 0.3
+    assert used(spinner_of_nobody.pid)[spinner_of_nobody.pid].wanted > SPINS
 
 
 @pytest.mark.xdist_group("java")
@@ -147,7 +150,7 @@ def test_a_jvm_of_nobody(start: Start) -> None:
     program = start(jdk.hot_one, 20, 3, user=users.NOBODY)
     assert Path(f"/proc/{program.pid}").owner() == users.NOBODY
     with program.hot():
-        assert cores(program.pid)[program.facts["hot_tid"]] > 0.2
+        assert used(program.pid)[program.facts["hot_tid"]].wanted > SPINS
 
 
 def test_a_program_that_dies_by_itself_and_one_that_is_told_to(start: Start) -> None:
@@ -174,7 +177,7 @@ def test_every_program_ends_with_its_stdin(start: Start) -> None:
 def test_a_crowd_gathers_and_is_gone(start: Start) -> None:
     program = start(programs.crowd, 50)
     assert len(descendants(program.pid)) == 50
-    assert "worker-0049.yml" in Path(f"/proc/{program.facts['last']}/cmdline").read_text()
+    wait_until(lambda: "worker-0049.yml" in command_line(program.facts["last"]), "the last to have its arguments")
     program.stop()
     assert state(program.facts["first"]) == state(program.facts["last"]) == "X"
 
@@ -191,7 +194,7 @@ def test_a_pose_shows_exactly_its_arguments(start: Start) -> None:
     program = start(programs.pose, argv, comm="my) sql", duty=0.3)
     assert arguments(program.pid) == argv
     assert Path(f"/proc/{program.pid}/comm").read_text() == "my) sql\n"
-    assert 0.1 < sum(cores(program.pid).values()) < 0.6
+    assert 0.02 < cores(program.pid) < 0.6
 
 
 def test_secrets_are_at_least_thirty_and_each_is_in_its_command_line() -> None:
@@ -243,11 +246,9 @@ def test_the_command_is_timed_signalled_and_cleaned_up_after(tmp_path: Path) -> 
     script = "import subprocess, time; subprocess.Popen(['sleep', '77'], start_new_session=True); time.sleep(20)"
     command = Opsdoc(tmp_path, [sys.executable, "-c", script])
     run = command("x", when=started_child("sleep 77"), send=signal.SIGTERM)
-    assert run.code == -signal.SIGTERM
-    assert run.signalled
-    assert run.wall < 10
-    assert len(run.left_behind) == 1
-    assert run.left_behind[0].endswith("sleep 77")
+    assert (run.code, run.signalled) == (-signal.SIGTERM, True), run.stderr
+    assert [left.partition(" ")[2] for left in run.left_behind] == ["sleep 77"]
+    assert run.wall < 20
 
 
 def test_a_command_that_hangs_fails_its_test(tmp_path: Path) -> None:

@@ -244,7 +244,8 @@ def result(
 def report(*results: ProbeResult, **changes: object) -> Report:
     """A report on web-07."""
     usual = Report(title="cpu", version="0.1.0", host=HOST, started=STARTED, elapsed=2.31, results=results, cost=COST)
-    return dataclasses.replace(usual, **changes)  # type: ignore[arg-type]
+    built = dataclasses.replace(usual, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(built, exit_code=built.severity.exit_code)
 
 
 def critical() -> Report:

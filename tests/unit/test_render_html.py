@@ -119,7 +119,7 @@ def test_pictures_have_a_title_a_description_and_a_table():
     assert "CPU by thread" in page
     strip = next(picture for picture in pictures if "polyline" in picture)
     assert (strip.count('class="agrees"'), strip.count('class="differs"')) == (9, 1)
-    assert "filled: 9 of 10 samples in com.acme.OrderPricer.recalculate; hollow: elsewhere" in page
+    assert "filled: 9 of 10 stacks in com.acme.OrderPricer.recalculate; hollow: elsewhere" in page
 
 
 def test_a_gap_in_the_samples_is_a_gap_in_the_line():
@@ -145,11 +145,11 @@ def test_long_tables_are_cut_and_say_so():
 
 
 def test_a_monstrous_report_stays_under_the_cap_and_says_so():
-    deep = tuple(Frame(f"recurse{'x' * 200}", "a.py", i) for i in range(2000))
-    hot = [sample_report.thread(i, "n" * 20_000, 1.0, frames=deep) for i in range(200)]
+    deep = tuple(Frame(f"recurse{'x' * 200}", "a.py", i) for i in range(1000))
+    hot = [sample_report.thread(i, "n" * 20_000, 1.0, frames=deep) for i in range(60)]
     found = [
         dataclasses.replace(sample_report.HOT, key=f"k{i}", evidence=tuple(t.id for t in hot[:20]), summary="s" * 5000)
-        for i in range(1000)
+        for i in range(200)
     ]
     blind = tuple(Unseen(subject=f"s{i}", reason="denied", detail=f"d{i}" * 500) for i in range(1000))
     page = page_of(sample_report.report(sample_report.result(*hot, findings=tuple(found), unseen=blind)))
