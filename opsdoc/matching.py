@@ -90,11 +90,10 @@ def threads(one: Watched, mask: Mask) -> Iterator[Thread | Unseen]:
             yield dataclasses.replace(bare, role=role, frames=frames, samples=_history(one, tid, None))
             continue
         yield dataclasses.replace(
-            seen_as(bare, match.seen, mask),
+            seen_as(bare, match.seen, one.stacks.source if one.stacks is not None else None, mask),
             role=role,
             frames=frames,
             agreement=match.agreement if match.frame else None,
-            source=one.stacks.source if one.stacks is not None else None,
             samples=_history(one, tid, match),
         )
 
@@ -119,8 +118,8 @@ def thread(one: Watched, stat: Stat, mask: Mask) -> Thread:
     )
 
 
-def seen_as(bare: Thread, seen: Seen, mask: Mask) -> Thread:
-    """A thread of the kernel as the runtime knows it: its full name, its state, its stack."""
+def seen_as(bare: Thread, seen: Seen, source: str | None, mask: Mask) -> Thread:
+    """A thread of the kernel as the runtime knows it: its full name, its state, its stack and how that was taken."""
     name = mask(seen.name)
     there = bare.ns_tid if isinstance(bare.ns_tid, int) else None
     return dataclasses.replace(
@@ -129,6 +128,7 @@ def seen_as(bare: Thread, seen: Seen, mask: Mask) -> Thread:
         name=name,
         state=seen.state or bare.state,
         role=seen.role,
+        source=source,
         frames=Unknown(seen.doubt) if seen.doubt else seen.frames,
     )
 

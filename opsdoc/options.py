@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 import types
@@ -204,6 +203,8 @@ def _bare(kind: Any) -> Any:
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """` (did you mean 'x'?)`, or nothing when no word of the closed set is near."""
+    import difflib
+
     near = difflib.get_close_matches(word, list(words), n=1)
     return f" (did you mean '{near[0]}'?)" if near else ""
 

@@ -71,16 +71,17 @@ class Redactor:
         return self._settled(data.decode("latin-1")).encode("latin-1")
 
     def _settled(self, text: str) -> str:
-        for _ in range(ROUNDS):
-            before, text = text, self._masked_once(text)
-            if text == before:
-                break
-        return text
-
-    def _masked_once(self, text: str) -> str:
         lower = shapes.lower_case(text)
         if not shapes.may_hold_secrets(lower):
             return text
+        for _ in range(ROUNDS):
+            before, text = text, self._masked_once(text, lower)
+            if text == before:
+                break
+            lower = shapes.lower_case(text)
+        return text
+
+    def _masked_once(self, text: str, lower: str) -> str:
         present = {needle for needle in shapes.NEEDLES if needle in lower}
         text = self._shapes_masked(shapes.FRAMED_SHAPES, text, present)
         text = self._masked("short-flag", text, shapes.flag_spans(text))
@@ -88,9 +89,9 @@ class Redactor:
         return self._shapes_masked(shapes.BARE_SHAPES, text, present)
 
     def _shapes_masked(self, known: Iterable[shapes.Shape], text: str, present: set[str]) -> str:
-        for rule, needle, pattern in known:
-            if needle in present:
-                text = self._masked(rule, text, (found.span("secret") for found in pattern.finditer(text)))
+        for shape in known:
+            if shape.needle in present:
+                text = self._masked(shape.rule, text, shape.spans(text))
         return text
 
     def _masked(self, rule: str, text: str, spans: Iterable[shapes.Span]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -128,7 +130,7 @@ class Details(Typed):
         return {
             "argv": None if argv is None else live.redactor.argv(_argv(argv)),
             "status": status,
-            **_account(self.pid, live),
+            **_account(status),
             "runtime": None if maps is None else runtime_of(mapped_files(_decoded(maps))),
             "container": None if cgroup is None else container_of(_decoded(cgroup)),
             "unknown": unknown,
@@ -149,9 +151,10 @@ class ContainerIds(Typed):
     def answer(self, live: Live) -> list[list[int]]:
         pairs = []
         for tid in self.tids:
-            ids = re.search(r"^NSpid:\s*(.*)$", _text(live.proc / f"{self.pid}/task/{tid}/status") or "", re.MULTILINE)
-            if ids is not None:
-                pairs.append([tid, int(ids[1].split()[-1])])
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                status = _bytes(f"{live.proc}/{self.pid}/task/{tid}/status", 65536)
+                ids = status[status.index(b"\nNSpid:") + 7 :].split(b"\n", 1)[0].split()
+                pairs.append([tid, int(ids[-1])])
         return pairs
 
 
@@ -211,18 +214,21 @@ def _argv(raw: bytes) -> list[str]:
     return [part.decode("utf-8", "backslashreplace") for part in parts]
 
 
-def _account(pid: int, live: Live) -> dict[str, Any]:
-    """Whose process it is and how much memory it holds; null where the kernel does not tell."""
-    import psutil
+def _account(status: str) -> dict[str, Any]:
+    """Whose process it is and how much memory it holds, by its status file; null where that could not be read."""
+    uid = re.search(r"^Uid:\t\d+\t(\d+)", status, re.MULTILINE)
+    resident = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
+    return {
+        "user": None if uid is None else _user_name(int(uid[1])),
+        "memory_bytes": None if resident is None else int(resident[1]) * 1024,
+    }
 
-    psutil.PROCFS_PATH = str(live.proc)
+
+def _user_name(uid: int) -> str:
     try:
-        process = psutil.Process(pid)
-        return {"user": process.username(), "memory_bytes": process.memory_info().rss}
-    except psutil.AccessDenied:
-        return {"user": None, "memory_bytes": None}
-    except psutil.Error:
-        raise gone(pid) from None
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _virtualization(live: Live) -> str | None:
@@ -236,7 +242,7 @@ def _rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).astimezone().isoformat(timespec="seconds")
 
 
-def _bytes(path: Path, cap: int) -> bytes:
+def _bytes(path: Path | str, cap: int) -> bytes:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         chunks = []

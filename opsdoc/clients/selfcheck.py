@@ -49,26 +49,21 @@ class SelfCheck(Typed):
 
 def _processes(proc: Path) -> dict[str, Any]:
     """How many processes there are without kernel threads, how many of other users, which are closed to us."""
+    import psutil
+
+    psutil.PROCFS_PATH = str(proc)
     own, count, others, closed = os.geteuid(), 0, 0, []
-    for folder in proc.iterdir():
-        if not folder.name.isdecimal() or _is_kernel_thread(folder):
-            continue
-        readable = _reads(folder / "maps")
+    for process in psutil.process_iter():
         try:
-            others += folder.stat().st_uid != own
-        except OSError:
+            if not process.cmdline():  # a kernel thread
+                continue
+            others += process.uids().effective != own
+        except psutil.Error:
             continue  # it has ended
         count += 1
-        if not readable:
-            closed.append(int(folder.name))
+        if not _reads(proc / str(process.pid) / "maps"):
+            closed.append(process.pid)
     return {"all": count, "others": others, "closed": sorted(closed)}
-
-
-def _is_kernel_thread(folder: Path) -> bool:
-    try:
-        return not (folder / "cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 def _py_spy(live: Live) -> Mapping[str, str | None]:

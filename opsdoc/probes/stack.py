@@ -52,10 +52,10 @@ def stack(
 
 def _live(host: Host, pid: int, window: float) -> Iterator[Thread | Unseen | Window]:
     """The threads of a process as it lives; with a window also their CPU, hottest first."""
-    scan = sampling.processes(host)
-    if pid not in scan.stats:
+    main = sampling.threads(host, pid, (pid,)).stats  # its start time is that of the process
+    if pid not in main:
         raise gone(pid)
-    (one,) = watch.look_into(host, [scan.stats[pid]])
+    (one,) = watch.look_into(host, [main[pid]])
     yield from one.unseen
     first = last = sampling.threads(host, pid)
     if window:
@@ -69,7 +69,8 @@ def _live(host: Host, pid: int, window: float) -> Iterator[Thread | Unseen | Win
         bare = matching.thread(one, last.stats[tid], host.redactor.text)
         there = one.ids_there.get(tid, tid)
         if there in seen:
-            yield matching.seen_as(bare, seen[there], host.redactor.text)
+            source = one.stacks.source if one.stacks is not None else None
+            yield matching.seen_as(bare, seen[there], source, host.redactor.text)
 
 
 def _seen(host: Host, one: Watched) -> dict[int, Seen]:

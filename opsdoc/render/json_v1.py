@@ -6,7 +6,8 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, TextIO
 
 from opsdoc.model import (
@@ -27,20 +28,36 @@ from opsdoc.render.words import visible
 
 SCHEMA = "opsdoc.report/1"
 
+_EXPANDED = 4  # levels: report, results, result, its lists
+
 _BEYOND_ASCII = re.compile(r"[^\n -~]+")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def render(report: Report, out: TextIO, **_: Any) -> None:
-    """Write the report as indented JSON that any encoding can carry."""
+    """Write the report as JSON that any encoding can carry."""
     out.write(dumps(as_dict(report), ascii_only=not _is_unicode(out)))
     out.write("\n")
 
 
 def dumps(data: Any, *, ascii_only: bool = False, indent: int | None = 2) -> str:
-    """Data of `as_dict` as text; whatever could act instead of being read is escaped."""
-    text = json.dumps(data, ensure_ascii=ascii_only, indent=indent, allow_nan=False)
+    """Data of `as_dict` as text, an observation or finding a line; what could act instead of being read is escaped."""
+    encode = json.JSONEncoder(ensure_ascii=ascii_only, allow_nan=False).encode
+    text = _indented(data, encode, _EXPANDED, "") if indent else encode(data)
     return _BEYOND_ASCII.sub(_inert, text)
+
+
+def _indented(value: Any, encode: Callable[[Any], str], depth: int, margin: str) -> str:
+    """The outer levels on lines of their own; json's own indentation takes ten times as long as its encoder in C."""
+    if not depth or not value or not isinstance(value, dict | list):
+        return encode(value)
+    inner = margin + "  "
+    if isinstance(value, dict):
+        items = [f"{encode(name)}: {_indented(item, encode, depth - 1, inner)}" for name, item in value.items()]
+    else:
+        items = [_indented(item, encode, depth - 1, inner) for item in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return f"{opening}\n{inner}" + f",\n{inner}".join(items) + f"\n{margin}{closing}"
 
 
 def _inert(match: re.Match[str]) -> str:
@@ -178,8 +195,10 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911 - one line per type
         case float():
             return _rounded(value)
         case str():
-            return _LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", value)
-        case Frame() | Share() | Point():
+            return value if value.isascii() else _LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", value)
+        case Frame():
+            return _frame(value)
+        case Share() | Point():
             return {name: _plain(item) for name, item in value._asdict().items()}
         case Mapping():
             return {_plain(str(key)): _plain(item) for key, item in value.items()}
@@ -187,6 +206,12 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911 - one line per type
             return [_plain(item) for item in value]
         case _:
             return _plain(str(value))
+
+
+@lru_cache(maxsize=4096)
+def _frame(frame: Frame) -> dict[str, Any]:
+    """A frame as JSON data. Hundreds of threads wait in the same frames."""
+    return {name: _plain(item) for name, item in frame._asdict().items()}
 
 
 def _rounded(value: float) -> float | None:

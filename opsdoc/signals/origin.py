@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Literal
 
 from opsdoc.model import Frame, Origin
@@ -161,13 +162,19 @@ def _no_file(filename: str) -> Origin:
 
 def classify(frames: Iterable[Frame], runtime: Runtime) -> tuple[Frame, ...]:
     """The same frames, each with its origin."""
+    known = tuple([_with_origin(frame, runtime) for frame in frames])
     if runtime == "java":
-        return tuple([frame._replace(origin=java_origin(frame.function)) for frame in frames])
-    known = tuple([frame._replace(origin=python_origin(frame.file)) for frame in frames])
+        return known
     # `python -c` calls its program `<string>`, as dataclasses do their methods. If nothing else is anybody's, it is it.
     if all(frame.origin == "runtime" for frame in known):
         return tuple([frame._replace(origin="app") if _is_program(frame) else frame for frame in known])
     return known
+
+
+@lru_cache(maxsize=4096)
+def _with_origin(frame: Frame, runtime: Runtime) -> Frame:
+    """A frame with its origin. Hundreds of threads wait in the same frames."""
+    return frame._replace(origin=java_origin(frame.function) if runtime == "java" else python_origin(frame.file))
 
 
 def _is_program(frame: Frame) -> bool:
