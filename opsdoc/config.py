@@ -6,7 +6,6 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,8 +34,7 @@ class Key(str):
     mark: Mark
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A value with its place. `value` is None, bool, int, float, str, list[Node] or dict[Key, Node].
 
     `text` is a scalar as it was written, so that `2s`, `2` and `"2"` go through the same converter as an option's text.
@@ -168,8 +166,7 @@ PROJECT = Path("opsdoc.yml")
 KEYS = ("timeout", "window", "rows", "color", "limits")
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """What the files say, the nearest first, and which were not trusted. Values are text with their place."""
 
     values: Mapping[str, Node]

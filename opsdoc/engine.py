@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from opsdoc import __version__
 from opsdoc.clients import Live
@@ -43,12 +44,11 @@ GRACE = 0.4  # seconds that an interrupted or late probe has to sum up: the cont
 INTERNAL = "opsdoc.internal"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """What a run is told besides its probe's options. Durations are in seconds."""
 
     timeout: float = 30.0
-    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    limits: Mapping[str, tuple[float, float]] = MappingProxyType({})
     record: Path | None = None
     replay: Path | None = None
     proc: Path = Path("/proc")
@@ -63,8 +63,7 @@ class Settings:
         return 0 if self.exit_zero or severity < self.fail_on else severity.exit_code
 
 
-@dataclass(slots=True)
-class _Ended:
+class _Ended(NamedTuple):
     error: BaseException | None = None
     trace: str = ""
 
@@ -154,47 +153,52 @@ def _open(probe: Probe, settings: Settings) -> Host:
 
 
 def _look(host: Host, probe: Probe, arguments: Mapping[str, Any], timeout: float, stop: Stop, seen: _Seen) -> HostFacts:
-    """Run the probe in a thread of its own, and take what it yields until it ends, is late or is interrupted."""
-    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    stop.notify(events)
-    ends = time.monotonic() + timeout
+    """Run the probe in a thread of its own until it ends, is late or is interrupted; take what it has yielded."""
+    ends: queue.SimpleQueue[Stop | _Ended] = queue.SimpleQueue()
+    stop.notify(ends)
+    yielded: list[HostFacts | Item] = []
+    threading.Thread(target=_work, args=(host, probe, arguments, yielded, ends), daemon=True, name="probe").start()
+    end = _await(ends, timeout)
+    if not isinstance(end, _Ended):
+        seen.status = "timeout" if end is None else "partial"
+        host.stop(GRACE)
+        end = _await(ends, GRACE)
     facts = HostFacts(hostname="unknown")
-    threading.Thread(target=_work, args=(host, probe, arguments, events), daemon=True, name="probe").start()
-    stopped = False
-    while True:
-        try:
-            event = events.get(timeout=max(0.0, ends - time.monotonic()))
-        except queue.Empty:
-            if stopped:
-                _late(seen, stop)
-                break
-            event = None
-        match event:
-            case Stop() | None if not stopped:
-                stopped = True
-                host.stop(GRACE)
-                ends = time.monotonic() + GRACE
-                seen.status = "partial" if event else "timeout"
-            case HostFacts():
-                facts = event
-            case _Ended():
-                _end(seen, probe, event)
-                break
-            case Observation() | Blind() | Total() | Window():
-                seen.add(event)
+    for item in yielded[:]:  # a probe that is late may go on
+        if isinstance(item, HostFacts):
+            facts = item
+        else:
+            seen.add(item)
+    if isinstance(end, _Ended):
+        _end(seen, probe, end)
+    else:
+        _late(seen, stop)
     host.stop(0)
     return facts
 
 
-def _work(host: Host, probe: Probe, arguments: Mapping[str, Any], events: queue.SimpleQueue[Any]) -> None:
+def _await(ends: queue.SimpleQueue[Stop | _Ended], seconds: float) -> Stop | _Ended | None:
+    try:
+        return ends.get(timeout=seconds)
+    except queue.Empty:
+        return None
+
+
+def _work(
+    host: Host,
+    probe: Probe,
+    arguments: Mapping[str, Any],
+    yielded: list[HostFacts | Item],
+    ends: queue.SimpleQueue[Stop | _Ended],
+) -> None:
     ended = _Ended()
     try:
-        events.put(HostFacts(**host.ask(Machine()).value))
+        yielded.append(HostFacts(**host.ask(Machine()).value))
         for item in probe.run(host, **arguments):
-            events.put(item)
+            yielded.append(item)  # noqa: PERF402 - what was yielded before a failure survives
     except BaseException as error:  # noqa: BLE001 - a bug of ours must end in a report, not in a hang
         ended = _Ended(error, host.redactor.text(traceback.format_exc()))
-    events.put(ended)
+    ends.put(ended)
 
 
 def _end(seen: _Seen, probe: Probe, ended: _Ended) -> None:
@@ -258,7 +262,7 @@ def _ranked(findings: Iterable[Finding], precedence: tuple[str, ...]) -> list[Fi
 
     ranked = sorted(findings, key=rank)
     ruled_out = tuple(f.rule for f in ranked if f.severity is Severity.OK)
-    return [f if f.severity is Severity.OK else dataclasses.replace(f, ruled_out=ruled_out) for f in ranked]
+    return [f if f.severity is Severity.OK else f._replace(ruled_out=ruled_out) for f in ranked]
 
 
 def _limits(signal_name: str, defaults: Any, overrides: Mapping[str, tuple[float, float]]) -> Any:
@@ -266,9 +270,8 @@ def _limits(signal_name: str, defaults: Any, overrides: Mapping[str, tuple[float
     changed: dict[str, Limit] = {}
     for f in dataclasses.fields(defaults):
         if (pair := overrides.get(f"{signal_name}.{f.name}")) is not None:
-            changed[f.name] = dataclasses.replace(
-                getattr(defaults, f.name), warn=pair[0], crit=pair[1], source="set by --limit or the configuration"
-            )
+            limit: Limit = getattr(defaults, f.name)
+            changed[f.name] = limit._replace(warn=pair[0], crit=pair[1], source="set by --limit or the configuration")
     return dataclasses.replace(defaults, **changed)
 
 

@@ -7,15 +7,13 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from opsdoc.model import UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class Opt:
+class Opt(NamedTuple):
     """What a person is told about an option; its type and default stand in the probe's signature."""
 
     help: str
@@ -25,8 +23,7 @@ class Opt:
     group: str = "What to look at"
 
 
-@dataclass(frozen=True, slots=True)
-class Param:
+class Param(NamedTuple):
     """An option as every way in sees it. `required` means that the signature gives no default."""
 
     name: str

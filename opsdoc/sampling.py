@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import NamedTuple
 
@@ -14,8 +13,7 @@ from opsdoc.parsers.procfs import Stat, System, parse_pressure, parse_scan, pars
 from opsdoc.signals.box import Box
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """The stat of every process, or of every thread of one, when it was read (seconds since the run began)."""
 
     at: float

@@ -11,6 +11,7 @@ import signal
 import socket
 import stat
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from opsdoc.model import Denied, Malformed, TimedOut, Unreachable, Unsupported
 from opsdoc.redact import Redactor
 
 HANDSHAKE = 3.0  # seconds until the socket must be there after the signal: 5 to 220 ms were measured
+LAST_MOMENT = 0.1  # seconds that a JVM that was signalled has to find the marker when the run is stopped
 REPLY_TIMEOUT = 8.0  # seconds: a dump of a JVM with Serial GC and a counted loop took 3 s
 REPLY_CAP = 64 << 20
 
@@ -67,12 +69,15 @@ class ThreadDump:
     def answer(self, live: Live) -> bytes:
         target = jvm.find(self.pid, self.started, live)
         began = time.monotonic()
-        with (
-            _folder(target, "root/tmp", live) as tmp,
-            _connected(target, tmp) as connection,
-            live.undone_by(lambda: _hang_up(connection)),
-        ):
-            reply = _exchange(connection, live)
+        try:
+            with (
+                _folder(target, "root/tmp", live) as tmp,
+                _connected(target, tmp) as connection,
+                live.undone_by(lambda: _hang_up(connection)),
+            ):
+                reply = _exchange(connection, live)
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise Unreachable(f"process {self.pid} no longer listens on its attach socket") from None
         live.pause(self.pid, round(time.monotonic() - began, 4), "thread dump: until the reply ended, an upper bound")
         return _body(reply)
 
@@ -86,16 +91,17 @@ def _folder(target: Jvm, below: str, live: Live) -> Iterator[int]:
     first, *rest = below.split("/")
     descriptor = -1
     try:
-        descriptor = os.open(target.folder / first, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
-        for name in rest:
-            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = inner
+        try:
+            descriptor = os.open(target.folder / first, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
+            for name in rest:
+                inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = inner
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise Unsupported(f"process {target.pid}: {below} is not a folder ({error.strerror})") from None
         yield descriptor
     except PermissionError:
         raise jvm.denied(target.pid, live) from None
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise Unsupported(f"process {target.pid}: {below} is not a folder ({error.strerror})") from None
     finally:
         if descriptor >= 0:
             os.close(descriptor)
@@ -120,7 +126,7 @@ def _connected(target: Jvm, tmp: int) -> Iterator[socket.socket]:
         if peer != target.pid:
             raise Unsupported(f"process {target.pid}: process {peer} listens at {target.socket_name}")
         yield connection
-    except TimeoutError:
+    except (TimeoutError, BlockingIOError):  # the latter when the queue of those who wait is full
         raise TimedOut(f"process {target.pid} does not accept connections on its attach socket") from None
     finally:
         os.close(file)
@@ -175,11 +181,16 @@ def _body(reply: bytes) -> bytes:
 
 def _ask_for_socket(target: Jvm, tmp: int, live: Live) -> None:
     """Marker file, SIGQUIT, and wait for the socket. The marker is removed in every case."""
-    pidfd = os.pidfd_open(target.pid)
+    try:
+        pidfd = os.pidfd_open(target.pid)
+    except ProcessLookupError:
+        raise gone(target.pid) from None
     try:
         # From here on a reused pid cannot be hit: the descriptor names the process whose start time is checked again.
         jvm.refuse_unless_hotspot(jvm.find(target.pid, target.stat.started, live), live)
-        with _marker(target, tmp, live):
+        signalled = threading.Event()
+        with _marker(target, tmp, live, signalled):
+            signalled.set()
             signal.pidfd_send_signal(pidfd, signal.SIGQUIT)
             ends = time.monotonic() + min(HANDSHAKE, live.remaining())
             pause = 0.005
@@ -195,7 +206,7 @@ def _ask_for_socket(target: Jvm, tmp: int, live: Live) -> None:
 
 
 @contextlib.contextmanager
-def _marker(target: Jvm, tmp: int, live: Live) -> Iterator[None]:
+def _marker(target: Jvm, tmp: int, live: Live, signalled: threading.Event) -> Iterator[None]:
     """The file that tells the JVM that SIGQUIT means attach: in its working directory, else in its /tmp."""
     with contextlib.ExitStack() as stack:
         folders = [(f"/proc/{target.pid}/root/tmp", tmp)]
@@ -215,7 +226,7 @@ def _marker(target: Jvm, tmp: int, live: Live) -> Iterator[None]:
             name = f"{path}/{target.marker_name}"
             live.announce(f"creates {name} for a moment: with it the JVM takes SIGQUIT as a request to attach")
             live.target_files.append(name)
-            with live.undone_by(lambda folder=folder: _unlink(target.marker_name, folder)):  # type: ignore[misc]
+            with live.undone_by(lambda folder=folder: _retire(target, folder, tmp, signalled)):  # type: ignore[misc]
                 if _owned(file, target):
                     yield
                     return
@@ -234,6 +245,18 @@ def _owned(file: int, target: Jvm) -> bool:
         os.close(file)
 
 
-def _unlink(name: str, folder: int) -> None:
+def _retire(target: Jvm, folder: int, tmp: int, signalled: threading.Event) -> None:
+    """Remove the marker. A JVM that was signalled and does not find it prints a dump into its own output."""
+    ends = time.monotonic() + LAST_MOMENT
+    while signalled.is_set() and time.monotonic() < ends and not _exists(target.socket_name, tmp):
+        time.sleep(0.005)
     with contextlib.suppress(OSError):
-        os.unlink(name, dir_fd=folder)
+        os.unlink(target.marker_name, dir_fd=folder)
+
+
+def _exists(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return False
+    return True

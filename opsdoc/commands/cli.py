@@ -6,8 +6,7 @@ import inspect
 import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, NamedTuple, Optional
 
 import typer
 from typer.core import TyperCommand
@@ -22,8 +21,7 @@ HELP_OPTIONS = ["-h", "--help"]
 Given = Mapping[str, Any]  # what was typed: None, text, a list of texts, or True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
+class Spec(NamedTuple):
     """What a person sees of a command, and what it does: `run` gets the words typed and returns the exit code."""
 
     name: str

@@ -101,7 +101,7 @@ def _run(probe: Probe, own: tuple[Param, ...], others: tuple[Param, ...], given:
     if options["record"] and options["replay"]:
         raise UsageError("--record and --replay cannot go together: a replay asks nothing that could be recorded")
     recorded = _recorded(options["replay"])
-    arguments = resolve(own, dataclasses.replace(sources, recorded=recorded))
+    arguments = resolve(own, sources._replace(recorded=recorded))
     _check(options, arguments)
     settings = _settings(options, limits(limit_names(probe), sources))
     with Progress(f"opsdoc {probe.name}", settings.timeout, quiet=options["quiet"]) as progress:
@@ -110,7 +110,7 @@ def _run(probe: Probe, own: tuple[Param, ...], others: tuple[Param, ...], given:
             told += [f"using {name}" for name in files.files]
         for text in told:
             progress.announce(text)
-        report = run(probe, arguments, dataclasses.replace(settings, announce=progress.announce), stop)
+        report = run(probe, arguments, settings._replace(announce=progress.announce), stop)
     form = options["format"] or ("json" if options["json"] else "text")
     try:
         if not (options["quiet"] and options["output"]):

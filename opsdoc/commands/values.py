@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, get_args
+from types import MappingProxyType
+from typing import Any, NamedTuple, get_args
 
 from opsdoc.commands.cli import Given
 from opsdoc.config import Config
@@ -15,14 +15,13 @@ from opsdoc.options import Param, limits_from
 NO_CONFIG = Config({}, {}, ())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
+class Sources(NamedTuple):
     """Where values come from, in this order. `recorded` are the options that a recording was made with."""
 
     given: Given
     command: str = "opsdoc"
-    recorded: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
+    recorded: Mapping[str, Any] = MappingProxyType({})
+    environment: Mapping[str, str] = MappingProxyType({})
     config: Config = NO_CONFIG
 
 

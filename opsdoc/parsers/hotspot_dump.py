@@ -20,8 +20,8 @@ class JavaThread(NamedTuple):
     (innermost) pid namespace has it, None where the dump has none. `cpu_seconds` and `elapsed_seconds` are since the
     thread began, None before Java 11. `state` is the word of java.lang.Thread.State; it is None for VM threads and for
     a thread `carrying` the virtual thread of that number. Frames are innermost first; `mounted` are those of the
-    carried virtual thread, which is the code that runs (Java 25; Java 21 does not print it). `lines` is the block as
-    it was printed, header first. `frames`, `mounted` and `lines` are empty for threads that were not asked for.
+    carried virtual thread, which is the code that runs (Java 25; Java 21 does not print it). Both are
+    empty for threads that were not asked for.
     """
 
     name: str
@@ -34,7 +34,6 @@ class JavaThread(NamedTuple):
     carrying: int | None
     frames: tuple[Frame, ...] = ()
     mounted: tuple[Frame, ...] = ()
-    lines: tuple[str, ...] = ()
 
 
 class Dump(NamedTuple):
@@ -102,7 +101,7 @@ def parse(data: bytes, only: Container[int] | None = None) -> Dump:
     """The first dump in `data`, which may be a log with other lines around it and further dumps after it.
 
     The first, because only what stands before any thread name cannot have been written by a thread. `only` are the OS
-    thread ids whose stacks and lines are wanted (None: all); every thread is listed with its header all the same.
+    thread ids whose stacks are wanted (None: all); every thread is listed with its header all the same.
     Raises Malformed if there is no dump.
     """
     begin = _BEGIN.search(data)
@@ -226,7 +225,7 @@ def _thread(head: re.Match[bytes], name: str) -> JavaThread:
 
 
 def _with_body(thread: JavaThread, block: bytes, header: int, memo: _Frames) -> JavaThread:
-    """The thread with its stack and raw lines: the block up to its blank line; the header ends after `header`."""
+    """The thread with its stack: the block up to its blank line; the header ends after `header`."""
     line_end = block.find(b"\n", header)
     if line_end < 0:
         line_end = len(block)
@@ -241,7 +240,6 @@ def _with_body(thread: JavaThread, block: bytes, header: int, memo: _Frames) -> 
     return thread._replace(
         frames=tuple([memo[line] for line in _FRAME.findall(own)]),
         mounted=tuple([memo[line] for line in _FRAME.findall(mounted)]),
-        lines=tuple(_text(block[:end]).strip("\n").split("\n")),
     )
 
 

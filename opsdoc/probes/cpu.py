@@ -64,6 +64,8 @@ def cpu(
     yield Total(kind="thread", count=len(threads))
     yield from (code for place, code in enumerate(codes) if not rows or place < rows or code.role != "app")
     yield Total(kind="code", count=len(codes))
+    if pid is not None and pid not in last.stats and not threads:
+        raise gone(pid)  # nothing is known of the one that was asked for, which must not look like nothing wrong
 
 
 def _suspects(first: Sample, second: Sample, pid: int | None, rows: int) -> list[Stat]:

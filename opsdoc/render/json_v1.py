@@ -44,6 +44,8 @@ def dumps(data: Any, *, ascii_only: bool = False, indent: int | None = 2) -> str
     """Data of `as_dict` as text, an observation or finding a line; what could act instead of being read is escaped."""
     encode = json.JSONEncoder(ensure_ascii=ascii_only, allow_nan=False).encode
     text = _indented(data, encode, _EXPANDED, "") if indent else encode(data)
+    if text.isascii() and "\x7f" not in text:  # nearly always, and the encoder has escaped what lies below a blank
+        return text
     return _BEYOND_ASCII.sub(_inert, text)
 
 

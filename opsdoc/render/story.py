@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from opsdoc.model import Finding, Observation, ProbeResult, Report, Severity, Threshold
 from opsdoc.render import words
@@ -17,8 +16,7 @@ _STAMP = re.compile(r"^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\
 _ENDS = {"skipped": "was not run", "timeout": "ran out of time", "denied": "was not permitted", "error": "failed"}
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(NamedTuple):
     """A finding with the result it was found in, so that its evidence can be looked up."""
 
     result: ProbeResult
@@ -31,8 +29,7 @@ class Told:
         return [by_id[key] for key in self.finding.evidence if key in by_id]
 
 
-@dataclass(frozen=True)
-class BlindSpot:
+class BlindSpot(NamedTuple):
     """Things that could not be seen for one and the same reason."""
 
     subjects: list[str]
@@ -41,8 +38,7 @@ class BlindSpot:
     hint: str
 
 
-@dataclass(frozen=True)
-class Looked:
+class Looked(NamedTuple):
     """The observations of one kind in one result, hottest first, and how many there were in all."""
 
     kind: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -131,8 +130,7 @@ def _graded(
     severity = limit.grade(value)
     if severity is Severity.OK:
         return _finding(box, rule, severity, fine)
-    return dataclasses.replace(
-        _finding(box, rule, severity, bad),
+    return _finding(box, rule, severity, bad)._replace(
         threshold=limit.crossed(f"box.{field}", value),
         next_step=next_step,
         by_hand=by_hand,

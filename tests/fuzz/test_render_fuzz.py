@@ -312,8 +312,8 @@ def test_no_width_and_no_encoding_fails(width, report, color, verbose):
 
 def test_the_hostile_texts_survive_in_one_report():
     for text in HOSTILE:
-        hostile = dataclasses.replace(
-            sample_report.HOT, summary=f"k{text}k", subject=f"k{text}k", by_hand=(f"k{text}k",)
+        hostile = sample_report.HOT._replace(
+            summary=f"k{text}k", subject=f"k{text}k", by_hand=(f"k{text}k",)
         )
         report = sample_report.report(sample_report.result(*sample_report.processes(), findings=(hostile,)))
         for form in FORMATS:

@@ -238,14 +238,14 @@ def result(
         unseen=unseen,
         findings=findings,
     )
-    return dataclasses.replace(usual, **changes)  # type: ignore[arg-type]
+    return usual._replace(**changes)  # type: ignore[arg-type]
 
 
 def report(*results: ProbeResult, **changes: object) -> Report:
     """A report on web-07."""
     usual = Report(title="cpu", version="0.1.0", host=HOST, started=STARTED, elapsed=2.31, results=results, cost=COST)
-    built = dataclasses.replace(usual, **changes)  # type: ignore[arg-type]
-    return dataclasses.replace(built, exit_code=built.severity.exit_code)
+    built = usual._replace(**changes)  # type: ignore[arg-type]
+    return built._replace(exit_code=built.severity.exit_code)
 
 
 def critical() -> Report:
@@ -273,7 +273,7 @@ def idle() -> Report:
         cleared("cpu.app-code", "no process above 0.10 cores"),
     )
     cool = tuple(dataclasses.replace(p, cpu=c) for p, c in zip(processes(), (0.04, 0.01, 0.01, 0.0, 0.0), strict=True))
-    no_pause = dataclasses.replace(COST, pauses=(), wall_seconds=2.1, cpu_seconds=0.11)
+    no_pause = COST._replace(pauses=(), wall_seconds=2.1, cpu_seconds=0.11)
     return report(result(quiet, *cool, findings=well), cost=no_pause)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import html
 import io
 import json
@@ -99,7 +98,7 @@ def test_the_json_inside_is_the_report():
 
 
 def test_the_json_inside_cannot_break_out():
-    hostile = dataclasses.replace(sample_report.HOT, summary="</script><img src=x onerror=alert(1)>\u2028<!--<script>")
+    hostile = sample_report.HOT._replace(summary="</script><img src=x onerror=alert(1)>\u2028<!--<script>")
     report = sample_report.report(sample_report.result(findings=(hostile,)))
     elements = Elements(page_of(report))
     assert json.loads(elements.data)["summary"] == hostile.summary
@@ -148,7 +147,7 @@ def test_a_monstrous_report_stays_under_the_cap_and_says_so():
     deep = tuple(Frame(f"recurse{'x' * 200}", "a.py", i) for i in range(1000))
     hot = [sample_report.thread(i, "n" * 20_000, 1.0, frames=deep) for i in range(60)]
     found = [
-        dataclasses.replace(sample_report.HOT, key=f"k{i}", evidence=tuple(t.id for t in hot[:20]), summary="s" * 5000)
+        sample_report.HOT._replace(key=f"k{i}", evidence=tuple(t.id for t in hot[:20]), summary="s" * 5000)
         for i in range(200)
     ]
     blind = tuple(Unseen(subject=f"s{i}", reason="denied", detail=f"d{i}" * 500) for i in range(1000))

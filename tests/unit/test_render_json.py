@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 
@@ -123,7 +122,7 @@ def test_small_shares_keep_their_digits_and_noise_goes():
 
 
 def test_any_encoding_carries_it_and_nothing_acts():
-    hostile = dataclasses.replace(sample_report.HOT, summary="lone \udc80 bidi \u202e esc \x1b c1 \x9b line \u2028 批")
+    hostile = sample_report.HOT._replace(summary="lone \udc80 bidi \u202e esc \x1b c1 \x9b line \u2028 批")
     for encoding in ("ascii", "utf-8"):
         raw = io.BytesIO()
         out = io.TextIOWrapper(raw, encoding=encoding)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 
 import pytest
@@ -85,7 +84,7 @@ def test_text_and_code_come_out_as_they_are(text):
 
 
 def test_a_fence_is_longer_than_any_run_of_ticks():
-    hostile = dataclasses.replace(sample_report.HOT, by_hand=("```` ; echo", "```", "# not a heading"))
+    hostile = sample_report.HOT._replace(by_hand=("```` ; echo", "```", "# not a heading"))
     page = page_of(sample_report.report(sample_report.result(findings=(hostile,))))
     assert "`````sh\n```` ; echo\n```\n# not a heading\n`````" in page
 
@@ -99,7 +98,7 @@ def test_a_long_report_is_cut_under_32_kb_and_says_so():
 
 
 def test_a_monstrous_report_is_cut_outside_a_fence_and_says_so():
-    found = [dataclasses.replace(sample_report.HOT, key=f"k{i}", summary=f"批{i}" * 3000) for i in range(200)]
+    found = [sample_report.HOT._replace(key=f"k{i}", summary=f"批{i}" * 3000) for i in range(200)]
     page = page_of(sample_report.report(sample_report.result(findings=tuple(found))))
     assert len(page.encode()) <= 32_768
     assert page.endswith("\nCut at 32 KB; the full report is in the JSON.\n")

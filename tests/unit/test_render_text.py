@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import re
 
@@ -101,7 +100,7 @@ def test_colour_changes_no_character():
 
 
 def test_markup_of_outside_text_is_not_obeyed():
-    hostile = dataclasses.replace(sample_report.HOT, summary="[red]x[/closed] [link=http://a]b[/link] :smile:")
+    hostile = sample_report.HOT._replace(summary="[red]x[/closed] [link=http://a]b[/link] :smile:")
     shown = text(sample_report.report(sample_report.result(findings=(hostile,))), color=True)
     assert "[red]x[/closed] [link=http://a]b[/link] :smile:" in re.sub(r"\x1b\[[0-9;]*m", "", shown)
 
