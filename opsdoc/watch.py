@@ -41,6 +41,7 @@ class Watched:
     dumps: list[Dump] = field(default_factory=list)
     unseen: list[Unseen] = field(default_factory=list)
     rates: Mapping[int, Usage] = field(default_factory=dict)  # CPU by thread over all that was watched, hottest first
+    in_container: bool = False  # whether its threads have other ids inside
     ids_there: Mapping[int, int] = field(default_factory=dict)  # thread ids in the innermost pid namespace
 
     @property
@@ -58,11 +59,6 @@ class Watched:
             return "kernel"
         runtime: str | None = self.details.get("runtime")
         return runtime
-
-    @property
-    def in_container(self) -> bool:
-        """Whether its threads have other ids inside."""
-        return "status" in self.details and len(parse_status(self.details["status"]).ids) > 1
 
     def lively(self) -> list[int]:
         """The threads that used any CPU, hottest first."""
@@ -85,6 +81,8 @@ def look_into(host: Host, stats: Sequence[Stat]) -> list[Watched]:
             one.unseen.append(answer.unseen(one.subject))
             continue
         one.details = answer.value
+        status = one.details["status"]
+        one.in_container = bool(status) and len(parse_status(status).ids) > 1
         one.stacks = stacks_for(one.runtime, one.pid, one.stat.started)
         if unknown := one.details["unknown"]:
             detail = "; ".join(unknown.values())

@@ -196,8 +196,8 @@ def hostile() -> Report:
     ]
     threads = [sample_report.thread(i, attack, 1.0, subject=attack) for i, attack in enumerate(attacks)]
     labelled = dataclasses.replace(threads[0], samples=sample_report.samples([1.0, 0.9, 1.0], attacks[1]))
-    finding = dataclasses.replace(
-        sample_report.HOT, summary=" ".join(attacks), subject=attacks[2], evidence=("t0", "t1"), by_hand=tuple(attacks)
+    finding = sample_report.HOT._replace(
+        summary=" ".join(attacks), subject=attacks[2], evidence=("t0", "t1"), by_hand=tuple(attacks)
     )
     found = sample_report.result(labelled, *threads[1:], *sample_report.processes(), findings=(finding,))
     return sample_report.report(found, title=attacks[0])

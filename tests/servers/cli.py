@@ -87,11 +87,8 @@ def schema() -> jsonschema.Draft202012Validator:
 
 
 # Limits for tests on a box that is busy with others: what its CPUs do is no finding, nor a process as a whole.
-CALM = tuple(
-    word
-    for name in ("busy", "steal", "softirq", "iowait", "system", "unattributed")
-    for word in ("--limit", f"box.{name}=99:99")
-) + ("--limit", "hot.process_cpu=99:99")
+_OF_THE_BOX = ("busy", "steal", "softirq", "iowait", "system", "unattributed")
+CALM = tuple(f"--limit={name}=99:99" for name in (*(f"box.{field}" for field in _OF_THE_BOX), "hot.process_cpu"))
 
 
 @dataclass(frozen=True)
