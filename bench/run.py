@@ -135,7 +135,7 @@ def attach_and_parse(pid: int) -> Cost:
     started = int(programs.stat(pid)[19])
     wall, cpu = time.monotonic(), time.process_time()
     hotspot.OpenSocket(pid=pid, started=started).answer(live)
-    dump = parser.parse(hotspot.ThreadDump(pid=pid, started=started, locks=True).answer(live))
+    dump = parser.parse(hotspot.ThreadDump(pid=pid, started=started).answer(live))
     took = Cost(time.monotonic() - wall, time.process_time() - cpu)
     assert len(dump.threads) >= 400
     return took

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from opsdoc.clients import proc
 from opsdoc.host import Host
 from opsdoc.model import Interrupted, Malformed, TimedOut, Unknown, Unseen
-from opsdoc.parsers.procfs import Stat, System, parse_pressure, parse_scan, parse_system
+from opsdoc.parsers.procfs import CLOCK_TICKS, Stat, System, parse_pressure, parse_scan, parse_system
 from opsdoc.signals.box import Box
 
 
@@ -68,7 +68,7 @@ def usage(earlier: Sample, later: Sample) -> dict[int, Usage]:
 
 def usage_of(identity: int, earlier: Sample, later: Sample) -> Usage:
     """CPU of one id that the later sample has; see `usage`."""
-    span = max(later.at - earlier.at, 1e-6) * proc.clock_ticks()
+    span = max(later.at - earlier.at, 1e-6) * CLOCK_TICKS
     now, then = later.stats[identity], earlier.stats.get(identity)
     if then is None or then.started != now.started:
         return Usage(now.user / span, now.system / span)
@@ -145,7 +145,7 @@ def box(earlier: BoxSample, later: BoxSample, accounted: float) -> Box:
 
 def started_at(stat: Stat, booted: int) -> str:
     """When a process started, in RFC 3339, UTC."""
-    moment = datetime.fromtimestamp(booted + stat.started / proc.clock_ticks(), timezone.utc)
+    moment = datetime.fromtimestamp(booted + stat.started / CLOCK_TICKS, timezone.utc)
     return moment.isoformat(timespec="seconds")
 
 

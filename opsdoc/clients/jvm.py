@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from opsdoc.clients import Live
-from opsdoc.clients.proc import clock_ticks, gone
+from opsdoc.clients.proc import gone
 from opsdoc.model import Denied, Unreachable, Unsupported
-from opsdoc.parsers.procfs import Stat, Status, mapped_files, parse_stat, parse_status, runtime_of
+from opsdoc.parsers.procfs import CLOCK_TICKS, Stat, Status, mapped_files, parse_stat, parse_status, runtime_of
 
 MIN_AGE = 5.0  # seconds: the handler of SIGQUIT appears up to 0.45 s after exec, later with AlwaysPreTouch
 OPTION_VARIABLES = (b"JAVA_TOOL_OPTIONS", b"JDK_JAVA_OPTIONS", b"_JAVA_OPTIONS")
@@ -88,7 +88,7 @@ def _why_unsafe(jvm: Jvm, live: Live) -> str | None:
     if not jvm.status.catches(signal.SIGQUIT):
         return "the JVM has no handler for it, so that it would die"
     uptime = float((live.proc / "uptime").read_text().split()[0])
-    age = uptime - jvm.stat.started / clock_ticks()
+    age = uptime - jvm.stat.started / CLOCK_TICKS
     if age < MIN_AGE:
         return (
             f"the JVM is {max(0.0, age):.1f} s old, and one younger than {MIN_AGE:.0f} s may not have its handler yet"

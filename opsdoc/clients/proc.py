@@ -163,11 +163,6 @@ def gone(pid: int) -> Unreachable:
     return Unreachable(f"no process {pid} (it may have ended)", "opsdoc top")
 
 
-def clock_ticks() -> int:
-    """Clock ticks per second of the times in stat files."""
-    return os.sysconf("SC_CLK_TCK")
-
-
 def _scan(folder: Path, names: Iterable[str]) -> bytes:
     """Stat lines of the numbered subfolders; one that ended meanwhile is left out.
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from opsdoc.model import Malformed
 
+CLOCK_TICKS = 100  # per second, in all times of /proc: USER_HZ, on every architecture in use
 SEPARATOR = b"\0"  # between the records of a scan: a process name may hold anything but NUL
 
 

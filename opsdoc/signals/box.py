@@ -37,11 +37,15 @@ class Limits:
     """From which share on it matters."""
 
     busy: Limit = Limit(0.8, None, "ratio", "at 80 % busy a task waits as long as four run; a symptom, not a cause")
+    one_cpu: Limit = Limit(0.95, None, "ratio", "one saturated CPU is a bottleneck that the average of all CPUs hides")
     steal: Limit = Limit(0.1, 0.3, "ratio", "above a tenth the hypervisor, not a local thread, decides the speed")
     softirq: Limit = Limit(0.3, 0.7, "ratio", "of one CPU: a network card with one queue saturates one CPU first")
     iowait: Limit = Limit(0.1, 0.5, "ratio", "idle CPUs with tasks that wait for a disk: work is held up elsewhere")
     system: Limit = Limit(0.3, 0.6, "ratio", "the kernel normally takes a fifth or less of what the programs take")
     unattributed: Limit = Limit(0.3, 1.0, "cores", "CPU that no live process accounts for belongs to short-lived ones")
+
+
+MANY_FORKS = 10.0  # per second: below it, short-lived processes cannot take a noticeable part of a CPU
 
 
 def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits: Limits) -> Iterator[Finding]:
@@ -54,11 +58,25 @@ def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits:
 def _judge_box(box: Box, limits: Limits) -> Iterator[Finding]:
     yield _graded(
         box, "busy", limits.busy, box.busy,
-        bad=f"the CPUs are {_percent(box.busy)} busy, {_count(box.runnable)} tasks want one of {box.cpus}",
+        bad=(
+            f"the CPUs are {_percent(box.busy)} busy, {_count(box.runnable)} tasks want one of {box.cpus}"
+            f"{_waited(box)}"
+        ),
         fine=f"CPUs {_percent(box.busy)} busy",
         next_step="see which process takes them: opsdoc top",
         by_hand=("vmstat 1 5", "top -c"),
     )  # fmt: skip
+    if not isinstance(box.busy, Unknown) and limits.busy.grade(box.busy) is Severity.OK:
+        yield _graded(
+            box, "one_cpu", limits.one_cpu, box.busiest_cpu,
+            bad=(
+                f"CPU {_count(box.busiest_cpu_id)} is {_percent(box.busiest_cpu)} busy while all {box.cpus} together "
+                f"are {_percent(box.busy)}: something runs in a single thread"
+            ),
+            fine=f"busiest CPU {_percent(box.busiest_cpu)}",
+            next_step="see which thread it is: opsdoc cpu",
+            by_hand=("mpstat -P ALL 1 3",),
+        )  # fmt: skip
     yield _graded(
         box, "steal", limits.steal, box.steal,
         bad=f"the hypervisor gives {_percent(box.steal)} of the CPU time to others: no local thread is to blame",
@@ -90,20 +108,38 @@ def _judge_box(box: Box, limits: Limits) -> Iterator[Finding]:
         next_step="see which system calls the hottest process makes",
         by_hand=("pidstat -u 1 3", "perf top -g"),
     )  # fmt: skip
-    yield _graded(
-        box, "unattributed", limits.unattributed, box.unattributed,
+    yield _judge_unattributed(box, limits.unattributed)
+
+
+def _judge_unattributed(box: Box, limit: Limit) -> Finding:
+    """CPU of no live process: of short-lived ones where many are started, else of some that are hidden from us."""
+    forks = box.forks_per_second
+    many = not isinstance(forks, Unknown) and forks >= MANY_FORKS
+    finding = _graded(
+        box, "unattributed", limit, box.unattributed,
         bad=(
             f"{_cores(box.unattributed)} were used by no process that lived through the window, "
-            f"at {_rate(box.forks_per_second)} forks/s: short-lived processes"
+            f"at {_rate(forks)} forks/s: short-lived processes"
         ),
-        fine=f"{_rate(box.forks_per_second)} forks/s",
+        fine=f"{_rate(forks)} forks/s",
         next_step="find the parent that keeps starting them",
         by_hand=("vmstat -f; sleep 1; vmstat -f", "perf trace -e sched:sched_process_exec -a -- sleep 1"),
     )  # fmt: skip
+    if finding.severity is Severity.OK or many:
+        return finding
+    return finding._replace(
+        rule="box.hidden",
+        key="box.hidden:box",
+        severity=Severity.UNKNOWN,
+        summary=f"{_cores(box.unattributed)} were used by processes that cannot be seen from here, or that have ended",
+        next_step="look from the machine itself, as root: another pid namespace or hidepid may hide them",
+        by_hand=("findmnt -o OPTIONS /proc", "readlink /proc/1/ns/pid /proc/self/ns/pid"),
+    )
 
 
 _RULES = {
     "busy": "box.busy",
+    "one_cpu": "box.one-cpu",
     "steal": "box.steal",
     "softirq": "box.softirq",
     "iowait": "box.not-cpu",
@@ -141,6 +177,12 @@ def _finding(box: Box, rule: str, severity: Severity, summary: str) -> Finding:
     return Finding(
         rule=rule, key=f"{rule}:box", severity=severity, subject=box.subject, summary=summary, evidence=(box.id,)
     )
+
+
+def _waited(box: Box) -> str:
+    if not isinstance(box.pressure, float) or box.pressure < 0.01:
+        return ""
+    return f"; tasks had to wait for one {_percent(box.pressure)} of the last 10 s"
 
 
 def _percent(share: float | Unknown) -> str:

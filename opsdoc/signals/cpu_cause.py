@@ -13,9 +13,11 @@ PRECEDENCE: tuple[str, ...] = (
     "cpu.hot-thread",  # who, but not what
     "box.softirq",
     "box.short-lived",
+    "box.hidden",
     "cpu.kernel-thread",
     "box.kernel",
     "cpu.hot-process",
+    "box.one-cpu",
     "box.not-cpu",
     "box.busy",  # the symptom, when nothing above explains it
 )
