@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from opsdoc.model import Finding, Limit, Observation, Severity, Unknown, Unseen, measure
+from opsdoc.model import Finding, Limit, Observation, Severity, Unknown, Unseen, known, measure
+from opsdoc.signals.processes import Process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +46,20 @@ class Limits:
     unattributed: Limit = Limit(0.3, 1.0, "cores", "CPU that no live process accounts for belongs to short-lived ones")
 
 
+FILLS_A_CPU = 0.8  # cores of a process
 MANY_FORKS = 10.0  # per second: below it, short-lived processes cannot take a noticeable part of a CPU
 
 
 def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits: Limits) -> Iterator[Finding]:
     """Is it CPU at all, and is it ours: stolen, interrupts, waiting for disks, the kernel, short-lived processes."""
+    hot = any(isinstance(o, Process) and (known(o.cpu) or 0.0) >= FILLS_A_CPU for o in observations)
     for box in observations:
         if isinstance(box, Box):
-            yield from _judge_box(box, limits)
+            yield from _judge_box(box, limits, named=hot)
 
 
-def _judge_box(box: Box, limits: Limits) -> Iterator[Finding]:
+def _judge_box(box: Box, limits: Limits, *, named: bool) -> Iterator[Finding]:
+    """`named` says that a process is known which fills a CPU: then a saturated CPU is no news."""
     yield _graded(
         box, "busy", limits.busy, box.busy,
         bad=(
@@ -66,7 +70,7 @@ def _judge_box(box: Box, limits: Limits) -> Iterator[Finding]:
         next_step="see which process takes them: opsdoc top",
         by_hand=("vmstat 1 5", "top -c"),
     )  # fmt: skip
-    if not isinstance(box.busy, Unknown) and limits.busy.grade(box.busy) is Severity.OK:
+    if not named and not isinstance(box.busy, Unknown) and limits.busy.grade(box.busy) is Severity.OK:
         yield _graded(
             box, "one_cpu", limits.one_cpu, box.busiest_cpu,
             bad=(
