@@ -49,8 +49,10 @@ check: $(CHECK)
 	$(VENV)/bin/lint-imports
 	$(PY) -m pip check --disable-pip-version-check
 
+# What pip installs it compiles, but not a checkout; some environments forbid Python to do it on the way.
 bench: $(TEST)
 	@$(PY) tests/servers/provision.py
+	@$(PY) -m compileall -q opsdoc
 	$(PY) bench/run.py $(BENCH_ARGS)
 
 accept: $(TEST)

@@ -241,6 +241,7 @@ The machine: {machine}. Before the run {load:.1f} of its cores were busy with ot
 The runbook is `bench/runbook.sh`: `top -b -c`, `top -H -b -p PID`, `jstack -l PID` and `grep`, with windows of
 {window} s. It needs two windows, one for processes and one for threads; opsdoc needs one for both and takes the stacks
 within it.
+`jstack -l` also lists the ownable synchronizers, which opsdoc does not ask for.
 """
 
 

@@ -6,7 +6,6 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from opsdoc.clients import Live, Question
@@ -16,13 +15,15 @@ from opsdoc.redact import Redactor
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
     """An answer, when its question was put (seconds since the run began) and how long it took (seconds)."""
 
-    value: T
-    at: float
-    took: float
+    __slots__ = ("at", "took", "value")
+
+    def __init__(self, value: T, at: float, took: float) -> None:
+        self.value = value
+        self.at = at
+        self.took = took
 
 
 class Outcome(NamedTuple):

@@ -90,7 +90,7 @@ def threads(one: Watched, mask: Mask) -> Iterator[Thread | Unseen]:
             yield dataclasses.replace(bare, role=role, frames=frames, samples=_history(one, tid, None))
             continue
         yield dataclasses.replace(
-            seen_as(bare, match.seen, one.stacks.source if one.stacks is not None else None, mask),
+            seen_as(bare, match.seen, one.stacks.source if one.stacks is not None else "", mask),
             role=role,
             frames=frames,
             agreement=match.agreement if match.frame else None,
@@ -118,7 +118,7 @@ def thread(one: Watched, stat: Stat, mask: Mask) -> Thread:
     )
 
 
-def seen_as(bare: Thread, seen: Seen, source: str | None, mask: Mask) -> Thread:
+def seen_as(bare: Thread, seen: Seen, source: str, mask: Mask) -> Thread:
     """A thread of the kernel as the runtime knows it: its full name, its state, its stack and how that was taken."""
     name = mask(seen.name)
     there = bare.ns_tid if isinstance(bare.ns_tid, int) else None
@@ -127,6 +127,23 @@ def seen_as(bare: Thread, seen: Seen, source: str | None, mask: Mask) -> Thread:
         subject=_thread_subject(bare.tid, there, name),
         name=name,
         state=seen.state or bare.state,
+        role=seen.role,
+        source=source,
+        frames=Unknown(seen.doubt) if seen.doubt else seen.frames,
+    )
+
+
+def from_dump(tid: int, seen: Seen, pid: int | None, source: str, mask: Mask) -> Thread:
+    """A thread as a dump alone tells of it; the id is the one that the dump prints."""
+    name = mask(seen.name)
+    return Thread(
+        subject=_thread_subject(tid, None, name),
+        cpu=Unknown("a dump does not tell what a thread uses now: --window 2s measures it"),
+        pid=pid,
+        tid=tid,
+        tid_hex=f"{tid:#x}",
+        name=name,
+        state=seen.state or (Unknown("the dump does not tell") if seen.role == "app" else None),
         role=seen.role,
         source=source,
         frames=Unknown(seen.doubt) if seen.doubt else seen.frames,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from opsdoc import model
-from opsdoc.clients import Live, Question
+from opsdoc.clients import Bulk, Live, Question
 from opsdoc.files import write_atomically, write_folder
 from opsdoc.host import Answer, Host, LiveHost, Outcome
 from opsdoc.model import NotRecorded, ProbeError, UsageError
@@ -82,7 +82,9 @@ class RecordingHost(LiveHost):
         if isinstance(answer, ProbeError):
             self._keep(question.key(), ended, 0.0, {"error": _error(answer)})
             return Outcome(answer, ended)
-        value = question.recorded(answer.value, self.redactor)
+        value: Any = answer.value
+        if isinstance(question, Bulk):
+            value = question.recorded(value, self.redactor)
         if isinstance(value, bytes):
             with self._lock:
                 name = f"blobs/{len(self._blobs) + 1:04}"

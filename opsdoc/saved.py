@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from opsdoc.model import Malformed, Unknown
+from opsdoc import matching
+from opsdoc.model import Malformed
 from opsdoc.parsers import detect, pyspy
 from opsdoc.signals.processes import Thread
 from opsdoc.stacks import Seen, java_threads, python_threads
-
-_NO_CPU = Unknown("a saved dump does not tell what a thread uses now")
 
 
 def threads(data: bytes, mask: Callable[[str], str]) -> Iterator[Thread]:
@@ -21,18 +20,7 @@ def threads(data: bytes, mask: Callable[[str], str]) -> Iterator[Thread]:
             "save one: jstack -l PID > FILE, or py-spy dump --pid PID > FILE",
         )
     for tid, seen in _READERS[kind](data).items():
-        name = mask(seen.name)
-        yield Thread(
-            subject=f"{tid} {tid:#x} {name}",
-            cpu=_NO_CPU,
-            tid=tid,
-            tid_hex=f"{tid:#x}",
-            name=name,
-            state=seen.state or Unknown("the dump does not tell"),
-            role=seen.role,
-            source="saved dump",
-            frames=Unknown(seen.doubt) if seen.doubt else seen.frames,
-        )
+        yield matching.from_dump(tid, seen, None, "saved dump", mask)
 
 
 _READERS: dict[str, Callable[[bytes], dict[int, Seen]]] = {

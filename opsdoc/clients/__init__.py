@@ -1,6 +1,6 @@
 """The wires: one file each, with the questions it can be asked and how it answers them live.
 
-A question is a frozen dataclass with a `key()` free of secrets and an `answer()` that does the work. Its answer is
+A question is a named tuple with a `key()` free of secrets and an `answer()` that does the work. Its answer is
 plain data: JSON types or bytes. Drivers are imported inside the functions, and their errors stop here.
 """
 
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from opsdoc.model import Interrupted, Pause, TimedOut
 from opsdoc.redact import Redactor
@@ -36,18 +36,14 @@ class Question(Protocol[T_co]):
         """
         ...
 
-    def recorded(self, value: object, redactor: Redactor) -> object:
-        """The answer as a recording keeps it: bulk text (dumps, logs) that `answer` did not mask is masked here."""
+
+@runtime_checkable
+class Bulk(Protocol):
+    """A question for a dump or a log, too long to be masked for every look: a recording masks it."""
+
+    def recorded(self, value: bytes, redactor: Redactor) -> bytes:
+        """The answer as a recording keeps it."""
         ...
-
-
-class Typed:
-    """The usual question: its answer was masked when it was given, so a recording keeps it as it is."""
-
-    __slots__ = ()
-
-    def recorded(self, value: object, redactor: Redactor) -> object:  # noqa: ARG002 - the protocol's signature
-        return value
 
 
 @dataclass(slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from opsdoc.clients import Live
 from opsdoc.model import UsageError
@@ -12,8 +12,7 @@ from opsdoc.redact import Redactor
 CAP = 256 << 20  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SavedFile:
+class SavedFile(NamedTuple):
     """The content of a saved file. Raises UsageError where it cannot be read: the user named it."""
 
     path: Path
@@ -32,5 +31,5 @@ class SavedFile:
         except OSError as error:
             raise UsageError(f"cannot read {self.path}: {error.strerror}") from None
 
-    def recorded(self, value: object, redactor: Redactor) -> object:
-        return redactor.lines(value) if isinstance(value, bytes) else value
+    def recorded(self, value: bytes, redactor: Redactor) -> bytes:
+        return redactor.lines(value)

@@ -14,9 +14,9 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from opsdoc.clients import Live, Typed, jvm
+from opsdoc.clients import Live, jvm
 from opsdoc.clients.jvm import Jvm
 from opsdoc.clients.proc import gone
 from opsdoc.model import Denied, Malformed, TimedOut, Unreachable, Unsupported
@@ -28,8 +28,7 @@ REPLY_TIMEOUT = 8.0  # seconds: a dump of a JVM with Serial GC and a counted loo
 REPLY_CAP = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class OpenSocket(Typed):
+class OpenSocket(NamedTuple):
     """Make sure that the attach socket of a JVM is there; `started` (ticks after boot) proves that it is the same one.
 
     A missing socket is asked for as jstack does, with a marker file and SIGQUIT, but only when every check proves
@@ -53,8 +52,7 @@ class OpenSocket(Typed):
         return "signalled"
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadDump:
+class ThreadDump(NamedTuple):
     """The text of a thread dump; the JVM stands still for at most the time that the answer takes.
 
     The ownable synchronizers that `jstack -l` adds are not asked for: they cost a walk through the heap.
@@ -81,8 +79,8 @@ class ThreadDump:
         live.pause(self.pid, round(time.monotonic() - began, 4), "thread dump: until the reply ended, an upper bound")
         return _body(reply)
 
-    def recorded(self, value: object, redactor: Redactor) -> object:
-        return redactor.lines(value) if isinstance(value, bytes) else value
+    def recorded(self, value: bytes, redactor: Redactor) -> bytes:
+        return redactor.lines(value)
 
 
 @contextlib.contextmanager

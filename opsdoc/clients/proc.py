@@ -7,12 +7,11 @@ import os
 import pwd
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from opsdoc.clients import Live, Typed
+from opsdoc.clients import Live
 from opsdoc.model import Unreachable
 from opsdoc.parsers.procfs import SEPARATOR, container_of, mapped_files, runtime_of
 from opsdoc.redact import Redactor
@@ -22,8 +21,7 @@ MAPS_CAP = 4 << 20  # of /proc/PID/maps: a JVM has about 100 KiB
 ARGV_CAP = 2 << 20  # the kernel's own limit for all arguments
 
 
-@dataclass(frozen=True, slots=True)
-class Machine(Typed):
+class Machine:
     """The facts about the machine that stand at the head of a report."""
 
     def key(self) -> str:
@@ -43,8 +41,7 @@ class Machine(Typed):
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Box(Typed):
+class Box:
     """The files that tell how the machine as a whole fares, as text; a missing one is null."""
 
     def key(self) -> str:
@@ -62,7 +59,6 @@ class Box(Typed):
         }
 
 
-@dataclass(frozen=True, slots=True)
 class Processes:
     """The stat lines of all processes, separated by NUL; the first is opsdoc's own."""
 
@@ -73,12 +69,11 @@ class Processes:
         own = os.readlink(live.proc / "self")
         return _scan(live.proc, [own, *(name for name in os.listdir(live.proc) if name.isdecimal() and name != own)])
 
-    def recorded(self, value: object, redactor: Redactor) -> object:
-        return _names_masked(value, redactor)
+    def recorded(self, value: bytes, redactor: Redactor) -> bytes:
+        return SEPARATOR.join(_name_masked(line, redactor) for line in value.split(SEPARATOR))
 
 
-@dataclass(frozen=True, slots=True)
-class Threads:
+class Threads(NamedTuple):
     """The stat lines of the threads of a process, separated by NUL: of all, or of those asked for."""
 
     pid: int
@@ -94,12 +89,11 @@ class Threads:
         except FileNotFoundError:
             raise gone(self.pid) from None
 
-    def recorded(self, value: object, redactor: Redactor) -> object:
-        return _names_masked(value, redactor)
+    def recorded(self, value: bytes, redactor: Redactor) -> bytes:
+        return SEPARATOR.join(_name_masked(line, redactor) for line in value.split(SEPARATOR))
 
 
-@dataclass(frozen=True, slots=True)
-class Details(Typed):
+class Details(NamedTuple):
     """What is worth knowing of a process that matters: command line, user, runtime, container, status.
 
     A part that was not permitted is null, with the reason under `unknown`.
@@ -138,8 +132,7 @@ class Details(Typed):
         }
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerIds(Typed):
+class ContainerIds(NamedTuple):
     """The ids that threads have in their innermost pid namespace: pairs of (id here, id there)."""
 
     pid: int
@@ -186,12 +179,6 @@ def _scan(folder: Path, names: Iterable[str]) -> bytes:
     finally:
         close(parent)
     return SEPARATOR.join(lines)
-
-
-def _names_masked(value: object, redactor: Redactor) -> object:
-    if not isinstance(value, bytes):
-        return value
-    return SEPARATOR.join(_name_masked(line, redactor) for line in value.split(SEPARATOR))
 
 
 def _name_masked(line: bytes, redactor: Redactor) -> bytes:

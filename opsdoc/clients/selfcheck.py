@@ -6,12 +6,11 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from opsdoc import config
-from opsdoc.clients import Live, Typed, command, pyspy
+from opsdoc.clients import Live, command, pyspy
 from opsdoc.model import ProbeError
 
 SYS_PTRACE = 19  # bit of CAP_SYS_PTRACE
@@ -19,8 +18,7 @@ PERFMON = 38  # bit of CAP_PERFMON
 SYS_ADMIN = 21  # bit of CAP_SYS_ADMIN
 
 
-@dataclass(frozen=True, slots=True)
-class SelfCheck(Typed):
+class SelfCheck:
     """Everything that decides what opsdoc can see here, in one look. What a kernel does not have is null."""
 
     def key(self) -> str:

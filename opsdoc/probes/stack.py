@@ -57,6 +57,10 @@ def _live(host: Host, pid: int, window: float) -> Iterator[Thread | Unseen | Win
         raise gone(pid)
     (one,) = watch.look_into(host, [main[pid]])
     yield from one.unseen
+    if not window and not one.in_container:  # the dump tells all
+        for tid, seen in _dumped(host, one).items():
+            yield matching.from_dump(tid, seen, pid, _source(one), host.redactor.text)
+        return
     first = last = sampling.threads(host, pid)
     if window:
         yield from sampling.let_pass(host, window)
@@ -64,16 +68,19 @@ def _live(host: Host, pid: int, window: float) -> Iterator[Thread | Unseen | Win
         one.rates = sampling.usage(first, last)
         yield Window(seconds=round(last.at - first.at, 3))
     watch.find_ids_there(host, one, list(last.stats))
-    seen = _seen(host, one)
+    dumped = _dumped(host, one)
     for tid in one.rates or last.stats:
-        bare = matching.thread(one, last.stats[tid], host.redactor.text)
         there = one.ids_there.get(tid, tid)
-        if there in seen:
-            source = one.stacks.source if one.stacks is not None else None
-            yield matching.seen_as(bare, seen[there], source, host.redactor.text)
+        if there in dumped:
+            bare = matching.thread(one, last.stats[tid], host.redactor.text)
+            yield matching.seen_as(bare, dumped[there], _source(one), host.redactor.text)
 
 
-def _seen(host: Host, one: Watched) -> dict[int, Seen]:
+def _source(one: Watched) -> str:
+    return "" if one.stacks is None else one.stacks.source
+
+
+def _dumped(host: Host, one: Watched) -> dict[int, Seen]:
     """One dump of the process; raises what stands in the way of it."""
     if one.stacks is None:
         if one.unseen:

@@ -42,7 +42,7 @@ class Thread(Observation):
     tid_hex: str | None = measure("in hex", "hex")
     ns_tid: int | Unknown | None = measure("id in the container", "id")
     name: str = measure("name")
-    state: str | Unknown = measure("state", "", "line")
+    state: str | Unknown | None = measure("state", "", "line")
     agreement: Share | Unknown | None = measure("same code in", "", "line")
     role: Role | Unknown | None = measure("role")
     cpu_user: float | Unknown | None = measure("user CPU", "cores")

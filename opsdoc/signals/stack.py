@@ -22,9 +22,12 @@ def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits:
     if len(threads) == 1:
         yield _one(threads[0])
     elif threads:
-        states = Counter(str(known(thread.state) or "in an unknown state") for thread in threads)
-        words = ", ".join(f"{count} {state}" for state, count in states.most_common())
-        yield _finding(Severity.OK, f"{len(threads)} threads", f"{len(threads)} threads: {words}", ())
+        states = Counter(state for thread in threads if (state := known(thread.state)))
+        own = sum(thread.role in ("gc", "jit", "vm") for thread in threads)
+        words = [f"{count} {state}" for state, count in states.most_common()]
+        words += [f"{own} of the JVM itself"] if own else []
+        told = f"{len(threads)} threads" + (": " + ", ".join(words) if words else "")
+        yield _finding(Severity.OK, f"{len(threads)} threads", told, ())
 
 
 def _one(thread: Thread) -> Finding:

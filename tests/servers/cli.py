@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import functools
 import json
 import os
@@ -22,6 +23,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from opsdoc.signals import box
 from servers.programs import group_of, stat, state
 
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
@@ -87,8 +89,8 @@ def schema() -> jsonschema.Draft202012Validator:
 
 
 # Limits for tests on a box that is busy with others: what its CPUs do is no finding, nor a process as a whole.
-_OF_THE_BOX = ("busy", "steal", "softirq", "iowait", "system", "unattributed")
-CALM = tuple(f"--limit={name}=99:99" for name in (*(f"box.{field}" for field in _OF_THE_BOX), "hot.process_cpu"))
+_OF_THE_BOX = (f"box.{field.name}" for field in dataclasses.fields(box.Limits))
+CALM = tuple(f"--limit={name}=99:99" for name in (*_OF_THE_BOX, "hot.process_cpu"))
 
 
 @dataclass(frozen=True)
