@@ -254,11 +254,15 @@ def _result(probe: Probe, host: Host, seen: _Seen, judges: Sequence[tuple[Any, A
 
 
 def _ranked(findings: Iterable[Finding], precedence: tuple[str, ...]) -> list[Finding]:
-    """Most severe first, then by the probe's table; each that is not OK is told what was ruled out."""
+    """Most severe first, then by the probe's table; each that is not OK is told what was ruled out.
+
+    What is in order needs no headline, and stays in the order in which the judges looked.
+    """
 
     def rank(finding: Finding) -> tuple[int, int]:
-        place = precedence.index(finding.rule) if finding.rule in precedence else len(precedence)
-        return -finding.severity, place
+        if finding.severity is Severity.OK or finding.rule not in precedence:
+            return -finding.severity, len(precedence)
+        return -finding.severity, precedence.index(finding.rule)
 
     ranked = sorted(findings, key=rank)
     ruled_out = tuple(f.rule for f in ranked if f.severity is Severity.OK)

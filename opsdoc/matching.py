@@ -39,7 +39,7 @@ def process(stat: Stat, rate: Usage | None, one: Watched | None, booted: int, ma
     """A process with its CPU (`rate` is None if it ended meanwhile), and with what its details told if watched."""
     ended = Unknown("it ended within the window")
     details = one.details if one is not None else {}
-    not_watched = Unknown("it was not hot enough at the first look to be looked into")
+    not_watched = Unknown("it was not among the hottest, which were looked into")
     unknown = {name: Unknown(reason) for name, reason in details.get("unknown", {}).items()}
     argv = details.get("argv")
     name = mask(stat.name)

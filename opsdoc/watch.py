@@ -17,6 +17,7 @@ from opsdoc.stacks import Stacks, stacks_for
 
 ROUNDS = 10  # looks at the watched threads in a window
 DUMP_EVERY = 2  # rounds: a dump stops a JVM for 7 to 20 ms, and one by py-spy costs 40 ms of CPU
+DETAILED = 50  # processes of a ranking that are looked into: with -n 0 there may be thousands, all of them idle
 FOLLOWED = 16  # threads of a process whose CPU is followed from round to round
 LIVELY = 0.005  # cores: a thread below one clock tick in two seconds did nothing that is worth a stack
 

@@ -83,6 +83,8 @@ def _processes(
     rates = sampling.others(last, sampling.usage(first, last))
     pids = [p for p in rates if pid in (None, p)][: rows or None]
     by_pid = {one.pid: one for one in watched}
+    others = watch.look_into(host, [last.stats[p] for p in pids[: watch.DETAILED] if p not in by_pid])
+    by_pid |= {one.pid: one for one in others}
     mask = host.redactor.text
     ended = [one for one in watched if one.pid not in last.stats]
     return [

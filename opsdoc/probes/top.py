@@ -22,11 +22,11 @@ def top(
     last, box_after = sampling.processes(host), sampling.box_sample(host)
     rates = sampling.usage(first, last)
     ranked = list(sampling.others(last, rates))[: rows or None]
-    watched = watch.look_into(host, [last.stats[pid] for pid in ranked])
+    looked_into = {one.pid: one for one in watch.look_into(host, [last.stats[p] for p in ranked[: watch.DETAILED]])}
     yield Window(seconds=round(last.at - first.at, 3))
     yield sampling.box(box_before, box_after, sum(rate.cpu for rate in rates.values()))
-    for one in watched:
-        yield matching.process(one.stat, rates[one.pid], one, box_after.booted, host.redactor.text)
+    for pid in ranked:
+        yield matching.process(last.stats[pid], rates[pid], looked_into.get(pid), box_after.booted, host.redactor.text)
     yield Total(kind="process", count=len(last.stats) - 1)
-    for one in watched:
+    for one in looked_into.values():
         yield from one.unseen
