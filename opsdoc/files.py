@@ -71,7 +71,10 @@ def check_folder(path: Path) -> None:
     """Raise UsageError if `write_folder` could not write there."""
     if path.is_symlink():
         raise UsageError(f"cannot write {path}: it is a symlink, and opsdoc does not write through one")
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and not path.is_dir():
         raise UsageError(f"cannot write {path}: it exists and is not an empty directory")
-    if not path.exists() and not (path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)):
-        raise UsageError(f"cannot write {path}: no permission to create it in {path.parent}")
+    place = path if path.exists() else path.parent
+    if not (place.is_dir() and os.access(place, os.R_OK | os.W_OK | os.X_OK)):
+        raise UsageError(f"cannot write {path}: no permission to create files in {place}")
+    if path.exists() and any(path.iterdir()):
+        raise UsageError(f"cannot write {path}: it exists and is not an empty directory")

@@ -312,9 +312,7 @@ def test_no_width_and_no_encoding_fails(width, report, color, verbose):
 
 def test_the_hostile_texts_survive_in_one_report():
     for text in HOSTILE:
-        hostile = sample_report.HOT._replace(
-            summary=f"k{text}k", subject=f"k{text}k", by_hand=(f"k{text}k",)
-        )
+        hostile = sample_report.HOT._replace(summary=f"k{text}k", subject=f"k{text}k", by_hand=(f"k{text}k",))
         report = sample_report.report(sample_report.result(*sample_report.processes(), findings=(hostile,)))
         for form in FORMATS:
             assert _even(html.unescape(visible(f"k{text}k"))) in _even(html.unescape(shown_by(report, form)))
