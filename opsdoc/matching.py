@@ -134,11 +134,12 @@ def seen_as(bare: Thread, seen: Seen, source: str, mask: Mask) -> Thread:
 
 
 def from_dump(tid: int, seen: Seen, pid: int | None, source: str, mask: Mask) -> Thread:
-    """A thread as a dump alone tells of it; the id is the one that the dump prints."""
+    """A thread as a dump alone tells of it, live or saved (no `pid`); the id is the one that the dump prints."""
+    measured = "" if pid is None else ": --window 2s measures it"
     name = mask(seen.name)
     return Thread(
         subject=_thread_subject(tid, None, name),
-        cpu=Unknown("a dump does not tell what a thread uses now: --window 2s measures it"),
+        cpu=Unknown(f"a dump does not tell what a thread uses now{measured}"),
         pid=pid,
         tid=tid,
         tid_hex=f"{tid:#x}",
