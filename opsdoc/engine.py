@@ -23,13 +23,16 @@ from opsdoc.model import (
     Cost,
     Finding,
     HostFacts,
+    Interrupted,
     Limit,
     Observation,
     ProbeError,
     ProbeResult,
+    Reason,
     Report,
     Severity,
     Status,
+    TimedOut,
     Total,
     UsageError,
     Window,
@@ -42,6 +45,7 @@ from opsdoc.stop import Stop
 
 GRACE = 0.4  # seconds that an interrupted or late probe has to sum up: the contract allows half a second
 INTERNAL = "opsdoc.internal"
+_STATUS: Mapping[Reason, Status] = {"timeout": "timeout", "denied": "denied", "interrupted": "partial"}
 
 
 class Settings(NamedTuple):
@@ -94,7 +98,8 @@ def run(probe: Probe, arguments: Mapping[str, Any], settings: Settings, stop: St
         interrupted=stop.signal is not None,
     )
     if isinstance(host, RecordingHost) and settings.record is not None:
-        host.save(settings.record, {"tool": __version__, "probe": probe.name, "options": _plain(arguments)})
+        about = {"tool": __version__, "probe": probe.name, "options": _plain(arguments), "cut_short": seen.cut_short}
+        host.save(settings.record, about)
     return report
 
 
@@ -108,6 +113,12 @@ class _Seen:
     window: float | None = None
     lost: Finding | None = None
     status: Status = "ok"
+    cut_short: str | None = None
+
+    def cut(self, why: str) -> None:
+        """The run was ended by the `timeout` or was `interrupted`: now, or when it was recorded."""
+        self.cut_short = why
+        self.status = "timeout" if why == "timeout" else "partial"
 
     def add(self, item: Item) -> None:
         match item:
@@ -123,7 +134,7 @@ class _Seen:
     def lose(self, subject: str, error: ProbeError) -> None:
         """The whole target is lost: what was yielded before stays, and the verdict is at least UNKNOWN."""
         self.unseen.append(error.unseen(subject))
-        self.status = "timeout" if error.reason == "timeout" else "denied" if error.reason == "denied" else "error"
+        self.status = _STATUS.get(error.reason, "error")
         self.lost = Finding(
             rule=f"target.{error.reason}",
             key=f"target.{error.reason}:{subject}",
@@ -158,11 +169,15 @@ def _look(host: Host, probe: Probe, arguments: Mapping[str, Any], timeout: float
     stop.notify(ends)
     yielded: list[HostFacts | Item] = []
     threading.Thread(target=_work, args=(host, probe, arguments, yielded, ends), daemon=True, name="probe").start()
+    if isinstance(host, ReplayHost) and host.cut_short is not None:
+        seen.cut(host.cut_short)
     end = _await(ends, timeout)
     if not isinstance(end, _Ended):
-        seen.status = "timeout" if end is None else "partial"
+        seen.cut("timeout" if end is None else "interrupted")
         host.stop(GRACE)
         end = _await(ends, GRACE)
+    elif isinstance(host, LiveHost) and host.late:  # it was quicker than we to see that its time was over
+        seen.cut("timeout")
     facts = HostFacts(hostname="unknown")
     for item in yielded[:]:  # a probe that is late may go on
         if isinstance(item, HostFacts):
@@ -172,7 +187,9 @@ def _look(host: Host, probe: Probe, arguments: Mapping[str, Any], timeout: float
     if isinstance(end, _Ended):
         _end(seen, probe, end)
     else:
-        _late(seen, stop)
+        host.abandon()
+        late = TimedOut if seen.cut_short == "timeout" else Interrupted
+        seen.lose(probe.name, late("no answer came before the end of the run"))
     host.stop(0)
     return facts
 
@@ -222,16 +239,6 @@ def _end(seen: _Seen, probe: Probe, ended: _Ended) -> None:
                 summary=f"a bug in opsdoc ended the probe: {bug}",
                 next_step="send this report and the recording made by the same command with --record case.tar.gz",
             )
-
-
-def _late(seen: _Seen, stop: Stop) -> None:
-    seen.unseen.append(
-        Blind(
-            subject="the rest",
-            reason="timeout" if stop.signal is None else "interrupted",
-            detail="the probe had not ended",
-        )
-    )
 
 
 def _result(probe: Probe, host: Host, seen: _Seen, judges: Sequence[tuple[Any, Any]]) -> ProbeResult:

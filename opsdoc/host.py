@@ -69,6 +69,9 @@ class Host(ABC):
         """The temporary files made for targets, so far."""
         return ()
 
+    def abandon(self) -> None:  # noqa: B027 - nor is a replay ever late
+        """Wait no longer for what is under way: its time is over now."""
+
     def stop(self, grace: float) -> None:  # noqa: B027 - only a live host has anything to stop
         """End what is under way; `grace` seconds are left to sum up."""
 
@@ -114,6 +117,14 @@ class LiveHost(Host):
     def target_files(self) -> tuple[str, ...]:
         return tuple(self.live.target_files)
 
+    @property
+    def late(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.monotonic() >= self.live.deadline
+
+    def abandon(self) -> None:
+        self._now = self._clock()
+
     def stop(self, grace: float) -> None:
         self.live.stop(grace)
 
@@ -134,14 +145,23 @@ class LiveHost(Host):
     def _put_at_once(self, questions: Sequence[Question[T]]) -> list[Outcome]:
         # Plain daemon threads: a pool's workers are joined at exit, so that one stuck socket would hang the tool.
         outcomes: list[Outcome | None] = [None] * len(questions)
+        bugs: list[BaseException] = []
 
         def put(index: int) -> None:
-            outcomes[index] = self._put(questions[index])
+            try:
+                outcomes[index] = self._put(questions[index])
+            except BaseException as bug:  # noqa: BLE001 - raised below, where it ends in a report
+                bugs.append(bug)
 
         threads = [threading.Thread(target=put, args=(i,), daemon=True) for i in range(len(questions))]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(max(0.0, self.live.deadline - time.monotonic()))
-        late = Outcome(TimedOut("no answer in time"), self._clock())
-        return [late if outcome is None else outcome for outcome in outcomes]
+        if bugs:
+            raise bugs[0]
+        return [self._late(q) if outcome is None else outcome for q, outcome in zip(questions, outcomes, strict=True)]
+
+    def _late(self, question: Question[Any]) -> Outcome:  # noqa: ARG002 - a recording keeps it under its key
+        """What stands for an answer that has not come by the deadline."""
+        return Outcome(TimedOut("no answer in time"), self._clock())

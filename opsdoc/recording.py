@@ -46,6 +46,8 @@ class RecordingHost(LiveHost):
         super().__init__(live, started)
         self._entries: dict[str, list[dict[str, Any]]] = {}
         self._blobs: dict[str, bytes] = {}
+        self._under_way: list[str] = []  # the keys of questions that have no answer yet
+        self._closed = False  # for answers that come when the recording is being written
         self._lock = threading.Lock()
 
     def sleep(self, seconds: float) -> None:
@@ -60,13 +62,19 @@ class RecordingHost(LiveHost):
     def save(self, path: Path, about: Mapping[str, Any]) -> None:
         """Write the recording to a folder, or to one file if the name ends in `.tar.gz`; mode 0600.
 
-        `about` says which probe was run with which options.
+        `about` says which probe was run with which options, and whether it was cut short by `timeout` or `interrupted`.
         """
+        late = _ERRORS.get(about["cut_short"], model.TimedOut)("no answer came before the end of the run")
+        for key in self._under_way[:]:
+            self._keep(key, self.now(), 0.0, {"error": _error(late)})
+        with self._lock:
+            self._closed = True
         index = {
             "format": FORMAT,
             "tool": about["tool"],
             "probe": about["probe"],
             "options": about["options"],
+            "cut_short": about["cut_short"],
             "started": self.started,
             "redactions": self.redactor.counts,
             "answers": self._entries,
@@ -78,7 +86,16 @@ class RecordingHost(LiveHost):
             write_folder(path, parts)
 
     def _put(self, question: Question[T]) -> Outcome:
-        answer, ended = super()._put(question)
+        key = question.key()
+        self._under_way.append(key)
+        try:
+            return self._kept(question, super()._put(question))
+        finally:
+            self._under_way.remove(key)
+
+    def _kept(self, question: Question[T], outcome: Outcome) -> Outcome:
+        """The outcome as it was recorded."""
+        answer, ended = outcome
         if isinstance(answer, ProbeError):
             self._keep(question.key(), ended, 0.0, {"error": _error(answer)})
             return Outcome(answer, ended)
@@ -86,18 +103,26 @@ class RecordingHost(LiveHost):
         if isinstance(question, Bulk):
             value = question.recorded(value, self.redactor)
         if isinstance(value, bytes):
-            with self._lock:
-                name = f"blobs/{len(self._blobs) + 1:04}"
-                self._blobs[name] = value
-            kept: dict[str, Any] = {"blob": name}
+            kept: dict[str, Any] = {"blob": value}
         else:
             value = json.loads(json.dumps(value))
             kept = {"answer": value}
         self._keep(question.key(), answer.at, answer.took, kept)
         return Outcome(Answer(value, answer.at, answer.took), ended)
 
+    def _late(self, question: Question[Any]) -> Outcome:
+        outcome = super()._late(question)
+        self._keep(question.key(), outcome.ended, 0.0, {"error": _error(cast("ProbeError", outcome.result))})
+        return outcome
+
     def _keep(self, key: str, at: float, took: float, what: dict[str, Any]) -> None:
         with self._lock:
+            if self._closed:
+                return
+            if "blob" in what:
+                name = f"blobs/{len(self._blobs) + 1:04}"
+                self._blobs[name] = what["blob"]
+                what = {"blob": name}
             self._entries.setdefault(key, []).append({"at": at, "took": round(took, 6), **what})
 
 
@@ -109,6 +134,7 @@ class ReplayHost(Host):
         index = _read_index(path, self._parts)
         self.probe: str = index["probe"]
         self.options: dict[str, Any] = index["options"]
+        self.cut_short: str | None = index["cut_short"]
         self.started = index["started"]
         self.redactor = Redactor()
         self.redactor.counts.update(index["redactions"])
@@ -171,14 +197,18 @@ def _packed(parts: Mapping[str, bytes]) -> bytes:
 def _read_parts(path: Path) -> dict[str, bytes]:
     """All parts of a recording, in memory: nothing of an archive is ever unpacked onto the disk."""
     import tarfile  # here and above: with its compressors it would cost every start 5 ms
+    import zlib
 
     try:
         if path.is_dir():
+            found = [path / INDEX, *sorted((path / "blobs").glob("*"))]  # whatever else is there is not ours to read
             return {
                 str(part.relative_to(path)): part.read_bytes()
-                for part in sorted(path.rglob("*"))
+                for part in found
                 if part.is_file() and not part.is_symlink()
             }
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise UsageError(f"cannot replay {path}: not a folder or a .tar.gz")
         parts: dict[str, bytes] = {}
         left = SIZE_CAP
         with tarfile.open(path, mode="r:gz") as archive:
@@ -189,7 +219,9 @@ def _read_parts(path: Path) -> dict[str, bytes]:
                     if left < 0:
                         raise UsageError(f"{path} is larger than 1 GiB unpacked")
                     parts[member.name] = stream.read()
-    except (OSError, EOFError, tarfile.TarError) as error:
+            if archive.fileobj is not None:
+                archive.fileobj.read(1 << 20)  # what is left is padding, and the checksum that is compared at its end
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a folder or a .tar.gz"
         raise UsageError(f"cannot replay {path}: {reason}") from None
     return parts
@@ -207,6 +239,10 @@ def _read_index(path: Path, parts: Mapping[str, bytes]) -> dict[str, Any]:
         for name, kind in (("probe", str), ("options", dict), ("started", str), ("redactions", dict)):
             if not isinstance(index[name], kind):
                 raise TypeError(name)
+        if not all(isinstance(count, int) for count in index["redactions"].values()):
+            raise TypeError("redactions")
+        if index.setdefault("cut_short", None) not in (None, "timeout", "interrupted"):
+            raise ValueError("cut_short")
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"cannot replay {path}: it is not a recording of opsdoc") from None
     return cast("dict[str, Any]", index)

@@ -83,7 +83,7 @@ def _read(name: str, child: subprocess.Popen[bytes], live: Live, ends: float) ->
 
 def _kill_group(child: subprocess.Popen[bytes]) -> None:
     """Kill what is left of the child's session and reap it. The group id is the child's own pid: it was not reused."""
-    if child.poll() is None:
+    if child.returncode is None:  # not reaped: even if it has ended, its group may hold what it started
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -112,12 +112,12 @@ def parse(data: bytes, only: Container[int] | None = None) -> Dump:
         begin = _BEGIN.search(data) or begin
     heads, limit = _real(data, begin.end(), list(_HEADER.finditer(data, begin.end())))
     starts = _starts(data, begin.end(), heads)
-    memo = _Frames()
+    stacks = _Stacks()
     threads = []
     for head, start, after in zip(heads, starts, [*starts, limit][1:], strict=True):
         thread = _thread(head, _text(data[start + 1 : head.start()]))
         if only is None or (thread.tid is not None and thread.tid in only):
-            thread = _with_body(thread, data[start:after], head.end("ptr") - start, memo)
+            thread = _with_body(thread, data[start:after], head.end("ptr") - start, stacks)
         threads.append(thread)
     last = heads[-1].end() if heads else begin.end()
     return Dump(
@@ -224,7 +224,23 @@ def _thread(head: re.Match[bytes], name: str) -> JavaThread:
     )
 
 
-def _with_body(thread: JavaThread, block: bytes, header: int, memo: _Frames) -> JavaThread:
+class _Stacks(dict[bytes, tuple[tuple[Frame, ...], tuple[Frame, ...]]]):
+    """Bodies of blocks to the frames of the thread and of what it carries; pools of threads wait in equal stacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._frames = _Frames()
+
+    def __missing__(self, body: bytes) -> tuple[tuple[Frame, ...], tuple[Frame, ...]]:
+        text = _text(body)
+        cut = _MOUNTED.search(text)
+        parts = (text[: cut.start()], text[cut.start() :]) if cut else (text, "")
+        own, mounted = (tuple([self._frames[line] for line in _FRAME.findall(part)]) for part in parts)
+        self[body] = own, mounted
+        return own, mounted
+
+
+def _with_body(thread: JavaThread, block: bytes, header: int, stacks: _Stacks) -> JavaThread:
     """The thread with its stack: the block up to its blank line; the header ends after `header`."""
     line_end = block.find(b"\n", header)
     if line_end < 0:
@@ -234,13 +250,8 @@ def _with_body(thread: JavaThread, block: bytes, header: int, memo: _Frames) -> 
         end = block.find(b"\n\n", end + 2)
     if end < 0:
         end = len(block)
-    body = _text(block[line_end:end])
-    cut = _MOUNTED.search(body)
-    own, mounted = (body[: cut.start()], body[cut.start() :]) if cut else (body, "")
-    return thread._replace(
-        frames=tuple([memo[line] for line in _FRAME.findall(own)]),
-        mounted=tuple([memo[line] for line in _FRAME.findall(mounted)]),
-    )
+    frames, mounted = stacks[block[line_end:end]]
+    return thread._replace(frames=frames, mounted=mounted)
 
 
 def _ambiguous(heads: list[re.Match[bytes]], threads: list[JavaThread]) -> frozenset[int]:

@@ -9,7 +9,7 @@ site-packages or below /usr/lib/python3/dist-packages), `first_app` falls back t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -160,8 +160,9 @@ def _no_file(filename: str) -> Origin:
 # ── both ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def classify(frames: Iterable[Frame], runtime: Runtime) -> tuple[Frame, ...]:
-    """The same frames, each with its origin."""
+@lru_cache(maxsize=4096)
+def classify(frames: tuple[Frame, ...], runtime: Runtime) -> tuple[Frame, ...]:
+    """The same frames, each with its origin. Hundreds of threads wait in equal stacks."""
     known = tuple([_with_origin(frame, runtime) for frame in frames])
     if runtime == "java":
         return known
@@ -171,9 +172,7 @@ def classify(frames: Iterable[Frame], runtime: Runtime) -> tuple[Frame, ...]:
     return known
 
 
-@lru_cache(maxsize=4096)
 def _with_origin(frame: Frame, runtime: Runtime) -> Frame:
-    """A frame with its origin. Hundreds of threads wait in the same frames."""
     return frame._replace(origin=java_origin(frame.function) if runtime == "java" else python_origin(frame.file))
 
 

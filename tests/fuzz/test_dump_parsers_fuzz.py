@@ -183,4 +183,4 @@ def test_pyspy_round_trip(names: list[str]) -> None:
 def test_origins_are_total(function: str, file: str) -> None:
     assert java_origin(function) in ("app", "library", "runtime")
     assert python_origin(file) in ("app", "library", "runtime")
-    assert len(classify([], "java")) == 0
+    assert len(classify((), "java")) == 0

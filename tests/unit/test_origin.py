@@ -100,13 +100,13 @@ def test_the_first_frame_worth_looking_at() -> None:
 
 
 def test_a_program_that_is_a_string() -> None:
-    frames = [Frame("compile", "/usr/lib/python3.11/re.py", 9), Frame("<module>", "<string>", 1)]
+    frames = (Frame("compile", "/usr/lib/python3.11/re.py", 9), Frame("<module>", "<string>", 1))
     assert first_app(classify(frames, "python")) == frames[1]
     # multiprocessing starts its workers with -c: with any other code there, the string is not what matters
-    assert first_app(classify([Frame("f", "/srv/app.py", 3), *frames], "python")) == Frame("f", "/srv/app.py", 3)
-    in_library = classify([Frame("f", "/v/lib/python3.11/site-packages/x.py", 3), *frames], "python")
+    assert first_app(classify((Frame("f", "/srv/app.py", 3), *frames), "python")) == Frame("f", "/srv/app.py", 3)
+    in_library = classify((Frame("f", "/v/lib/python3.11/site-packages/x.py", 3), *frames), "python")
     assert first_app(in_library) == in_library[0]
-    assert first_app(classify([Frame("__init__", "<string>", 3)], "python")) is None
+    assert first_app(classify((Frame("__init__", "<string>", 3),), "python")) is None
 
 
 def test_recorded_stacks() -> None:
