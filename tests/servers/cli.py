@@ -24,8 +24,9 @@ import jsonschema
 import pytest
 
 from opsdoc.signals import box
-from servers.programs import group_of, stat, state
+from servers.programs import group_of, state
 
+MARK = "STARTED_BY_RUN"  # in the environment of opsdoc and so of all that it starts
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 
 
@@ -173,6 +174,7 @@ class Opsdoc:
         send: signal.Signals = signal.SIGINT,
     ) -> Run:
         words = tuple(str(a) for a in args)
+        mark = f"{os.getpid()}-{time.monotonic_ns()}"
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
         mine = set(descendants(os.getpid()))
         try:
@@ -185,17 +187,16 @@ class Opsdoc:
                     stdin=given,
                     stdout=out,
                     stderr=err,
-                    env=self.env | (env or {}),
+                    env=self.env | (env or {}) | {MARK: mark},
                     cwd=cwd or self.folder,
                     start_new_session=True,
                     user=self.user,
                     group=None if self.user is None else group_of(self.user),
                     extra_groups=None if self.user is None else [],
                 )
-                born = int(stat(process.pid)[19])  # it is there, running or as a zombie, until it is waited for
                 code, cpu, signalled, late = self._wait(process, start, timeout, when, send)
                 wall = time.monotonic() - start
-                left = self._clear(mine, born)
+                left = self._clear(mine, mark)
                 out.seek(0)
                 err.seek(0)
                 raw = out.read()
@@ -242,18 +243,19 @@ class Opsdoc:
         return process.returncode, usage.ru_utime + usage.ru_stime, did["signalled"], did["late"]
 
     @staticmethod
-    def _clear(mine: set[int], born: int) -> tuple[str, ...]:
-        """End what opsdoc left running, and name it; never what is older than opsdoc."""
+    def _clear(mine: set[int], mark: str) -> tuple[str, ...]:
+        """End what opsdoc left running, and name it: what bears its mark, for others start processes meanwhile too."""
         left = []
         for pid in set(descendants(os.getpid())) - mine:
+            if state(pid) in ("Z", "X"):
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+                continue
             with contextlib.suppress(OSError):
-                if int(stat(pid)[19]) < born:
+                if f"{MARK}={mark}".encode() not in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                     continue
-            if state(pid) not in ("Z", "X"):
                 left.append(f"{pid} {command_line(pid)}")
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
         return tuple(left)
 
