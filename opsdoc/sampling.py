@@ -75,6 +75,13 @@ def usage_of(identity: int, earlier: Sample, later: Sample) -> Usage:
     return Usage(max(0, now.user - then.user) / span, max(0, now.system - then.system) / span)
 
 
+def ended(earlier: Sample, later: Sample) -> int:
+    """How many processes of a sample are gone in a later one."""
+    return sum(
+        pid not in later.stats or later.stats[pid].started != stat.started for pid, stat in earlier.stats.items()
+    )
+
+
 def others(sample: Sample, rates: Mapping[int, Usage]) -> dict[int, Usage]:
     """The rates of all processes but opsdoc and its children."""
     own = sample.observer
@@ -100,8 +107,8 @@ def box_sample(host: Host) -> BoxSample:
     return BoxSample(answer.at, parse_system(stat), files["cpu_pressure"], files["io_pressure"], booted)
 
 
-def box(earlier: BoxSample, later: BoxSample, accounted: float) -> Box:
-    """The machine between two moments; `accounted` is the CPU of all live processes, in cores."""
+def box(earlier: BoxSample, later: BoxSample, accounted: float, ended: int = 0) -> Box:
+    """The machine between two moments; `accounted` is the CPU of all live processes in cores, `ended` how many did."""
     span = max(later.at - earlier.at, 1e-6)
     times = later.system.all.since(earlier.system.all)
     total = max(times.total, 1)
@@ -137,7 +144,8 @@ def box(earlier: BoxSample, later: BoxSample, accounted: float) -> Box:
         runnable=later.system.runnable,
         blocked=later.system.blocked,
         forks_per_second=round(max(0, later.system.forks - earlier.system.forks) / span, 2),
-        unattributed=round(max(0.0, working - accounted), 3),
+        unattributed=round(max(0.0, working - accounted), 3) if times.total else nothing_passed,
+        ended=ended,
         pressure=_pressure(later.cpu_pressure),
         io_pressure=_pressure(later.io_pressure),
     )

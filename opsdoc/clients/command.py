@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from opsdoc.clients import Live
-from opsdoc.model import Denied, Malformed, TimedOut, Unsupported
+from opsdoc.model import Denied, Interrupted, Malformed, TimedOut, Unsupported
 
 OUTPUT_CAP = 64 * 1024 * 1024
 
@@ -46,13 +46,20 @@ def run(argv: Sequence[str], live: Live, timeout: float, install_hint: str = "")
         raise Unsupported(f"{argv[0]} is not installed", install_hint) from None
     except PermissionError:
         raise Denied(f"{argv[0]} may not be run") from None
-    with live.undone_by(lambda: _kill_group(child)):
-        stdout, stderr = _read(argv[0], child, live, ends)
-        try:
-            exit_code = child.wait(max(0.01, ends - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            raise TimedOut(f"{argv[0]} closed its output but did not end") from None
-        return Output(exit_code, stdout, stderr)
+    try:
+        with live.undone_by(lambda: _kill_group(child)):
+            stdout, stderr = _read(argv[0], child, live, ends)
+            try:
+                exit_code = child.wait(max(0.01, ends - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                raise TimedOut(f"{argv[0]} closed its output but did not end") from None
+    finally:  # here, and not by whoever stops the run: the reader may be about to read
+        for stream in (child.stdout, child.stderr):
+            if stream is not None:
+                stream.close()
+    if live.stopping.is_set():  # then it was we who ended it
+        raise Interrupted(f"{argv[0]} was ended with the run")
+    return Output(exit_code, stdout, stderr)
 
 
 def _read(name: str, child: subprocess.Popen[bytes], live: Live, ends: float) -> tuple[bytes, bytes]:
@@ -88,6 +95,3 @@ def _kill_group(child: subprocess.Popen[bytes]) -> None:
             os.killpg(child.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(1)
-    for stream in (child.stdout, child.stderr):
-        if stream is not None:
-            stream.close()

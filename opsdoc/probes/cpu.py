@@ -45,7 +45,8 @@ def cpu(
 
     rates = sampling.usage(first, last)
     yield Window(seconds=round(last.at - first.at, 3))
-    yield sampling.box(box_before, box_after, sum(rate.cpu for rate in rates.values()))
+    accounted = sum(rate.cpu for rate in rates.values())
+    yield sampling.box(box_before, box_after, accounted, sampling.ended(first, last))
     processes = _processes(host, first, last, watched, pid, rows, box_after.booted)
     yield from processes
     if pid is None:

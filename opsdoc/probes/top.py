@@ -24,7 +24,8 @@ def top(
     ranked = list(sampling.others(last, rates))[: rows or None]
     looked_into = {one.pid: one for one in watch.look_into(host, [last.stats[p] for p in ranked[: watch.DETAILED]])}
     yield Window(seconds=round(last.at - first.at, 3))
-    yield sampling.box(box_before, box_after, sum(rate.cpu for rate in rates.values()))
+    accounted = sum(rate.cpu for rate in rates.values())
+    yield sampling.box(box_before, box_after, accounted, sampling.ended(first, last))
     for pid in ranked:
         yield matching.process(last.stats[pid], rates[pid], looked_into.get(pid), box_after.booted, host.redactor.text)
     yield Total(kind="process", count=len(last.stats) - 1)

@@ -29,6 +29,7 @@ class Box(Observation):
     blocked: int | Unknown = measure("blocked", "count")
     forks_per_second: float | Unknown = measure("forks", "per_second")
     unattributed: float | Unknown = measure("CPU of no live process", "cores")
+    ended: int | None = measure("processes that ended", "count")
     pressure: float | Unknown | None = measure("CPU pressure, 10 s", "ratio")
     io_pressure: float | Unknown | None = measure("I/O pressure, 10 s", "ratio")
 
@@ -116,26 +117,26 @@ def _judge_box(box: Box, limits: Limits, *, named: bool) -> Iterator[Finding]:
 
 
 def _judge_unattributed(box: Box, limit: Limit) -> Finding:
-    """CPU of no live process: of short-lived ones where many are started, else of some that are hidden from us."""
+    """CPU of no live process: of those that ended, where any did or many are started, else of some that are hidden."""
     forks = box.forks_per_second
-    many = not isinstance(forks, Unknown) and forks >= MANY_FORKS
+    ended = bool(box.ended) or (not isinstance(forks, Unknown) and forks >= MANY_FORKS)
     finding = _graded(
         box, "unattributed", limit, box.unattributed,
         bad=(
             f"{_cores(box.unattributed)} were used by no process that lived through the window, "
-            f"at {_rate(forks)} forks/s: short-lived processes"
+            f"at {_rate(forks)} forks/s: by short-lived ones, or by one that has just ended"
         ),
         fine=f"{_rate(forks)} forks/s",
         next_step="find the parent that keeps starting them",
         by_hand=("vmstat -f; sleep 1; vmstat -f", "perf trace -e sched:sched_process_exec -a -- sleep 1"),
     )  # fmt: skip
-    if finding.severity is Severity.OK or many:
+    if finding.threshold is None or ended:  # fine, or unknown
         return finding
     return finding._replace(
         rule="box.hidden",
         key="box.hidden:box",
         severity=Severity.UNKNOWN,
-        summary=f"{_cores(box.unattributed)} were used by processes that cannot be seen from here, or that have ended",
+        summary=f"{_cores(box.unattributed)} were used by processes that cannot be seen from here",
         next_step="look from the machine itself, as root: another pid namespace or hidepid may hide them",
         by_hand=("findmnt -o OPTIONS /proc", "readlink /proc/1/ns/pid /proc/self/ns/pid"),
     )
