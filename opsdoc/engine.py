@@ -44,8 +44,17 @@ from opsdoc.redact import Redactor
 from opsdoc.stop import Stop
 
 GRACE = 0.4  # seconds that an interrupted or late probe has to sum up: the contract allows half a second
+BAD_USAGE = 64
 INTERNAL = "opsdoc.internal"
 _STATUS: Mapping[Reason, Status] = {"timeout": "timeout", "denied": "denied", "interrupted": "partial"}
+
+
+class RecordingLostError(UsageError):
+    """The recording could not be written, for want of space; the report must not be lost with it."""
+
+    def __init__(self, text: str, report: Report) -> None:
+        super().__init__(text)
+        self.report = report
 
 
 class Settings(NamedTuple):
@@ -99,7 +108,10 @@ def run(probe: Probe, arguments: Mapping[str, Any], settings: Settings, stop: St
     )
     if isinstance(host, RecordingHost) and settings.record is not None:
         about = {"tool": __version__, "probe": probe.name, "options": _plain(arguments), "cut_short": seen.cut_short}
-        host.save(settings.record, about)
+        try:
+            host.save(settings.record, about)
+        except UsageError as error:
+            raise RecordingLostError(str(error), report._replace(exit_code=BAD_USAGE)) from None
     return report
 
 

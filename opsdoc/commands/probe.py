@@ -16,7 +16,7 @@ from opsdoc.commands.cli import EVIDENCE, HOW_LONG, OUTPUT, VERDICT, Given, Spec
 from opsdoc.commands.output import check_files, wants_color, with_color_variables, write_files, write_stdout
 from opsdoc.commands.progress import Progress
 from opsdoc.commands.values import Sources, limits, resolve
-from opsdoc.engine import Settings, run
+from opsdoc.engine import RecordingLostError, Settings, run
 from opsdoc.files import check_folder, check_writable
 from opsdoc.model import Severity, UsageError
 from opsdoc.options import Duration, Opt, Param
@@ -110,13 +110,19 @@ def _run(probe: Probe, own: tuple[Param, ...], others: tuple[Param, ...], given:
             told += [f"using {name}" for name in files.files]
         for text in told:
             progress.announce(text)
-        report = run(probe, arguments, settings._replace(announce=progress.announce), stop)
+        lost = None
+        try:
+            report = run(probe, arguments, settings._replace(announce=progress.announce), stop)
+        except RecordingLostError as error:
+            report, lost = error.report, error
     form = options["format"] or ("json" if options["json"] else "text")
     try:
         if not (options["quiet"] and options["output"]):
             write_stdout(report, form, color=wants_color(options["color"]), verbose=options["verbose"])
     finally:
         write_files(report, options["output"])
+    if lost is not None:
+        raise lost
     return stop.exit_code or report.exit_code
 
 

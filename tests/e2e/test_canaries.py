@@ -29,6 +29,7 @@ def everything(folder):
     return b"\n".join(parts)
 
 
+@pytest.mark.xdist_group("java")  # a look at the whole box attaches to JVMs, whosever tests they belong to
 @pytest.mark.parametrize("planted", batches(PLANTED), ids=lambda batch: batch[0].argv[0])
 def test_no_canary_gets_out(opsdoc, start, tmp_path, planted):
     for one in planted:

@@ -24,6 +24,7 @@ def test_a_process_that_was_busy_for_long_but_idles_now_does_not_win(opsdoc, was
         assert f"pid {was_busy_python.pid}" not in str([f for f in run.findings if f["severity"] != "ok"])
 
 
+@pytest.mark.xdist_group("java")  # a look at the whole box attaches to JVMs, whosever tests they belong to
 def test_a_hot_process_is_found_among_all_others(opsdoc, native_spinner):
     """The runtime is read from what is mapped; what has none is native, and perf is the way to look at it."""
     run = opsdoc.json("cpu", "-n", 0, "--limit", "hot.thread_cpu=0.02:9", "--limit", "hot.code_cpu=0.02:9", *CALM)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from servers import jdk
-from servers.cli import CALM, under_way
+from servers.cli import CALM, Meanwhile, under_way
 
 from opsdoc.recording import FORMAT, INDEX
 
@@ -215,3 +215,16 @@ def test_a_replay_of_a_long_window_does_not_wait(opsdoc):
     began = time.monotonic()
     opsdoc("top", "--replay", "case")
     assert time.monotonic() - began < 1.4
+
+
+def test_a_report_is_not_lost_with_its_recording(opsdoc, tmp_path):
+    """The place for the recording is there at the start and gone at the end, as with a disk that fills up."""
+    place = tmp_path / "place"
+    place.mkdir()
+    gone = Meanwhile(under_way(0.2), place.rmdir)
+    run = opsdoc("top", "--window", "1s", "--json", "--record", place / "case.tar.gz", when=gone)
+    assert gone.done
+    assert "is not a directory" in run.stderr
+    assert run.code == 64
+    assert run.report["exit_code"] == 64
+    assert run.of("process")

@@ -86,6 +86,7 @@ def test_the_single_steps_outlive_their_process(opsdoc, hot_python, command):
     assert f"no process {hot_python.pid}" in run.report["summary"]
 
 
+@pytest.mark.xdist_group("java")  # a look at the whole box attaches to JVMs, whosever tests they belong to
 def test_a_process_that_dies_is_still_told_of_among_all_others(opsdoc, hot_python):
     death = Meanwhile(started_child("py-spy"), hot_python.die)
     run = opsdoc.json("cpu", "-n", 0, when=death)

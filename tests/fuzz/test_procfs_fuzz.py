@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -43,10 +44,8 @@ def damaged(draw: st.DrawFn, text: str) -> str:
 
 
 def total(parse: Callable[[Any], Any], data: Any) -> None:
-    try:
+    with contextlib.suppress(Malformed):
         parse(data)
-    except Malformed as refused:
-        assert refused.detail
 
 
 @frugal

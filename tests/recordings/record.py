@@ -1,0 +1,183 @@
+"""Record the scenarios again, from real programs: `python tests/recordings/record.py [cpu/jvm-hot …]`, as root.
+
+It runs in a pid namespace of its own, so that no recording lists what else this machine runs, and waits for a quiet
+moment before each look. `make accept` then writes what is expected of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from neutral import neutralise  # noqa: E402
+from servers import jdk, programs, users  # noqa: E402
+from servers.programs import Program  # noqa: E402
+
+PYTHON = "/usr/bin/python3"
+PATIENCE = 1200.0  # seconds for one scenario
+QUIET, NOISE = 0.25, 0.2  # busy share of the box before a look; cores used by others in its window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What is run, and what is looked at; `{pid}` and `{hot_tid}` stand for the program's."""
+
+    args: str
+    make: Callable[[], Program] | None = None
+    rests: bool = False
+    stopped: bool = False
+    at_once: bool = False  # is sick from its start, which waits for a quiet moment
+    user: str | None = None
+    noise: float = NOISE
+
+
+def hot_jvm() -> Program:
+    return jdk.hot_one(30, 6, options=jdk.ATTACHABLE)
+
+
+def lukewarm_jvm() -> Program:
+    return jdk.lukewarm(40, 6)
+
+
+def forging_jvm() -> Program:
+    return jdk.hostile_names("forge")
+
+
+def hot_python() -> Program:
+    return programs.python("hot_one", 12, 3, python=PYTHON)
+
+
+def idle_python() -> Program:
+    return programs.python("idle", python=PYTHON)
+
+
+def mortal_python() -> Program:
+    return programs.python("mortal", 1.5, python=PYTHON)
+
+
+SCENES = {
+    "cpu/jvm-hot": Scene(args="cpu", make=hot_jvm),
+    "cpu/jvm-lukewarm": Scene(args="cpu", make=lukewarm_jvm),
+    "cpu/jvm-forged-names": Scene(args="cpu", make=forging_jvm),
+    "cpu/python-hot": Scene(args="cpu", make=hot_python),
+    "cpu/idle": Scene(args="cpu", make=idle_python),
+    "cpu/denied": Scene(args="cpu", make=hot_jvm, user=users.NOBODY),
+    "cpu/process-ended": Scene(args="cpu", make=mortal_python, at_once=True, noise=1.2),
+    "cpu/stopped": Scene(args="cpu --pid {pid}", make=hot_jvm, stopped=True),
+    "cpu/native-hot": Scene(args="cpu", make=programs.spinner, at_once=True),
+    "top/hot": Scene(args="top", make=hot_python),
+    "top/idle": Scene(args="top", make=idle_python),
+    "top/denied": Scene(args="top", make=hot_jvm, user=users.NOBODY),
+    "threads/jvm": Scene(args="threads {pid}", make=hot_jvm),
+    "threads/python": Scene(args="threads {pid}", make=hot_python),
+    "threads/idle": Scene(args="threads {pid}", make=hot_jvm, rests=True),
+    "threads/process-ended": Scene(args="threads {pid}", make=mortal_python, at_once=True, noise=1.2),
+    "stack/jvm": Scene(args="stack {pid}", make=hot_jvm),
+    "stack/jvm-one-thread": Scene(args="stack {pid} --tid {hot_tid:#x} --context 3 --window 1s", make=hot_jvm),
+    "stack/jvm-stopped": Scene(args="stack {pid}", make=hot_jvm, stopped=True),
+    "stack/python": Scene(args="stack {pid}", make=hot_python),
+    "stack/denied": Scene(args="stack {pid}", make=hot_jvm, user=users.NOBODY),
+    "stack/gone": Scene(args="stack 4194304"),
+    "doctor/root": Scene(args="doctor"),
+    "doctor/nobody": Scene(args="doctor", make=idle_python, user=users.NOBODY),
+    "doctor/foreign-proc": Scene(args="doctor --proc /proc/self/root/proc"),
+}
+
+
+def wait_until_quiet() -> None:
+    while True:
+        shares = programs.box(0.7)
+        if 1 - shares["idle"] - shares["iowait"] < QUIET:
+            return
+
+
+@contextlib.contextmanager
+def set_up(scene: Scene) -> Iterator[dict[str, object]]:
+    """The program of a scene, as sick as it is meant to be."""
+    with contextlib.ExitStack() as stack:
+        if scene.make is None or scene.at_once:
+            wait_until_quiet()
+        if scene.make is None:
+            yield {}
+            return
+        program = stack.enter_context(programs.ended(scene.make()))
+        if not scene.at_once:
+            time.sleep(0.5)  # a JVM that has just started compiles its start away
+            wait_until_quiet()
+        if scene.make not in (idle_python, mortal_python, programs.spinner) and not scene.rests:
+            stack.enter_context(program.hot())
+        if scene.stopped:
+            stack.enter_context(program.stopped())
+        if scene.make is mortal_python:  # so that it leaves no zombie, as it leaves none where init reaps
+            threading.Thread(target=program._process.wait, daemon=True).start()
+        yield {"pid": program.pid, **program.facts}
+
+
+def record(name: str, command: list[str]) -> bool:
+    """One attempt; false if others used the machine meanwhile."""
+    scene = SCENES[name]
+    place = Path(tempfile.mkdtemp(prefix="opsdoc-record-"))
+    place.chmod(0o777)
+    try:
+        with set_up(scene) as facts:
+            argv = [*command, *scene.args.format(**facts).split(), "--json", "--record", "case"]
+            user = {} if scene.user is None else {"user": scene.user, "group": programs.group_of(scene.user)}
+            env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": str(place)}
+            done = subprocess.run(
+                argv, capture_output=True, check=False, cwd=place, env=env, timeout=60, extra_groups=[], **user
+            )
+        report = json.loads(done.stdout)
+        seen = [o["unattributed"] or 0.0 for r in report["results"] for o in r["observations"] if o["kind"] == "box"]
+        if any(noise > scene.noise for noise in seen):
+            return False
+        case = place / "case"
+        neutralise(case)
+        target = HERE / name
+        for part in ("recording.json", "blobs"):
+            with contextlib.suppress(FileNotFoundError):
+                (shutil.rmtree if part == "blobs" else os.unlink)(target / part)
+            if (case / part).exists():
+                target.mkdir(parents=True, exist_ok=True)
+                shutil.copytree(case / part, target / part) if part == "blobs" else shutil.copy(case / part, target)
+        for root, folders, files in os.walk(target):
+            for folder in folders:
+                (Path(root) / folder).chmod(0o755)
+            for file in files:
+                (Path(root) / file).chmod(0o644)
+        print(name, done.returncode, report["summary"])
+    finally:
+        shutil.rmtree(place)
+    return True
+
+
+def main(names: list[str]) -> None:
+    if os.environ.get("OPSDOC_ALONE") != "1":
+        alone = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, *sys.argv]
+        os.execvpe(alone[0], alone, {**os.environ, "OPSDOC_ALONE": "1"})
+    installed = users.install_for()
+    try:
+        for name in names or SCENES:
+            end = time.monotonic() + PATIENCE
+            while not record(name, [str(installed)]):
+                if time.monotonic() > end:
+                    print(name, "given up: this machine is never quiet", file=sys.stderr)
+                    break
+    finally:
+        shutil.rmtree(installed.parent.parent)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
