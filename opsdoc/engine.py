@@ -8,14 +8,14 @@ import resource
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from opsdoc import __version__
+from opsdoc import __version__, verdict
 from opsdoc.clients import Live
 from opsdoc.clients.proc import Machine
 from opsdoc.host import Host, LiveHost
@@ -24,7 +24,6 @@ from opsdoc.model import (
     Finding,
     HostFacts,
     Interrupted,
-    Limit,
     Observation,
     ProbeError,
     ProbeResult,
@@ -87,7 +86,7 @@ def run(probe: Probe, arguments: Mapping[str, Any], settings: Settings, stop: St
     Ends by the timeout plus half a second with whatever was seen. Raises UsageError for what can be known before the
     target is asked; everything else is in the report.
     """
-    judges = [(judge, _limits(signal_of(judge), judge.Limits(), settings.limits)) for judge in probe.judges]
+    judges = [(judge, verdict.limits(signal_of(judge), judge.Limits(), settings.limits)) for judge in probe.judges]
     host = _open(probe, settings)
     began = time.monotonic()
     seen = _Seen()
@@ -268,34 +267,8 @@ def _result(probe: Probe, host: Host, seen: _Seen, judges: Sequence[tuple[Any, A
         observations=tuple(seen.observations),
         totals=seen.totals,
         unseen=tuple(seen.unseen),
-        findings=tuple(_ranked(findings, probe.precedence)),
+        findings=tuple(verdict.ranked(findings, probe.precedence)),
     )
-
-
-def _ranked(findings: Iterable[Finding], precedence: tuple[str, ...]) -> list[Finding]:
-    """Most severe first, then by the probe's table; each that is not OK is told what was ruled out.
-
-    What is in order needs no headline, and stays in the order in which the judges looked.
-    """
-
-    def rank(finding: Finding) -> tuple[int, int]:
-        if finding.severity is Severity.OK or finding.rule not in precedence:
-            return -finding.severity, len(precedence)
-        return -finding.severity, precedence.index(finding.rule)
-
-    ranked = sorted(findings, key=rank)
-    ruled_out = tuple(f.rule for f in ranked if f.severity is Severity.OK)
-    return [f if f.severity is Severity.OK else f._replace(ruled_out=ruled_out) for f in ranked]
-
-
-def _limits(signal_name: str, defaults: Any, overrides: Mapping[str, tuple[float, float]]) -> Any:
-    """A judge's limits with the user's in place of the defaults."""
-    changed: dict[str, Limit] = {}
-    for f in dataclasses.fields(defaults):
-        if (pair := overrides.get(f"{signal_name}.{f.name}")) is not None:
-            limit: Limit = getattr(defaults, f.name)
-            changed[f.name] = limit._replace(warn=pair[0], crit=pair[1], source="set by --limit or the configuration")
-    return dataclasses.replace(defaults, **changed)
 
 
 def _cost(wall: float, host: Host) -> Cost:

@@ -1,6 +1,6 @@
 """Text without secrets: every string passes here before it leaves the machine.
 
-Where secrets are is the matter of `secret_shapes`; here they are masked and counted. Masking is idempotent and linear
+Where secrets are is the matter of `secrets`; here they are masked and counted. Masking is idempotent and linear
 in the length of its input, and it never raises: what it reads was written by others.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from opsdoc import secret_shapes as shapes
+from opsdoc.secrets import Span, flags, keys, pairs, shapes
 
 MASK = "********"
 
@@ -33,12 +33,12 @@ class Redactor:
 
     def argv(self, argv: Sequence[str]) -> list[str]:
         """The command line without secrets, element by element: an element with blanks is one value."""
-        command = shapes.Command()
+        command = flags.Command()
         masked: list[str] = []
         key = previous = ""
         for word in argv:
             secret = command.secret(word)
-            is_value = bool(secret or (key and not shapes.is_option(word)))
+            is_value = bool(secret or (key and not flags.is_option(word)))
             if secret:
                 safe = self._masked("short-flag", word, [secret])
             elif is_value:
@@ -48,7 +48,7 @@ class Redactor:
             else:
                 safe = self._masked("sensitive-key", word, _assigned(word))
             masked.append(self.text(safe))
-            key = word if not is_value and _OPTION.match(word) and shapes.is_sensitive(word) else ""
+            key = word if not is_value and _OPTION.match(word) and keys.is_sensitive(word) else ""
             previous = word
         return masked
 
@@ -71,21 +71,21 @@ class Redactor:
         return self._settled(data.decode("latin-1")).encode("latin-1")
 
     def _settled(self, text: str) -> str:
-        lower = shapes.lower_case(text)
+        lower = pairs.lower_case(text)
         if not shapes.may_hold_secrets(lower):
             return text
         for _ in range(ROUNDS):
             before, text = text, self._masked_once(text, lower)
             if text == before:
                 break
-            lower = shapes.lower_case(text)
+            lower = pairs.lower_case(text)
         return text
 
     def _masked_once(self, text: str, lower: str) -> str:
         present = {needle for needle in shapes.NEEDLES if needle in lower}
         text = self._shapes_masked(shapes.FRAMED_SHAPES, text, present)
-        text = self._masked("short-flag", text, shapes.flag_spans(text))
-        text = self._masked("sensitive-key", text, shapes.key_spans(text, shapes.lower_case(text)))
+        text = self._masked("short-flag", text, flags.flag_spans(text))
+        text = self._masked("sensitive-key", text, pairs.key_spans(text, pairs.lower_case(text)))
         return self._shapes_masked(shapes.BARE_SHAPES, text, present)
 
     def _shapes_masked(self, known: Iterable[shapes.Shape], text: str, present: set[str]) -> str:
@@ -94,7 +94,7 @@ class Redactor:
                 text = self._masked(shape.rule, text, shape.spans(text))
         return text
 
-    def _masked(self, rule: str, text: str, spans: Iterable[shapes.Span]) -> str:
+    def _masked(self, rule: str, text: str, spans: Iterable[Span]) -> str:
         """The text with a mask for each span; what is masked already stays and does not count."""
         parts: list[str] = []
         at = 0
@@ -111,11 +111,11 @@ class Redactor:
 # ── elements of argv ─────────────────────────────────────────────────────────────────────────────
 
 
-def _value(key: str, word: str, start: int = 0) -> list[shapes.Span]:
-    return [] if shapes.is_harmless(key, word[start:]) else [(start, len(word))]
+def _value(key: str, word: str, start: int = 0) -> list[Span]:
+    return [] if keys.is_harmless(key, word[start:]) else [(start, len(word))]
 
 
-def _assigned(word: str) -> list[shapes.Span]:
+def _assigned(word: str) -> list[Span]:
     """The value of `K=V` as an element of its own: it reaches to the end, blanks and all."""
     start = 0
     for _ in range(NESTED):
@@ -123,7 +123,7 @@ def _assigned(word: str) -> list[shapes.Span]:
         if key is None:
             break
         start = key.end()
-        if shapes.is_sensitive(key[1]):
+        if keys.is_sensitive(key[1]):
             return _value(key[1], word, start)
     return []
 

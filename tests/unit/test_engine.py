@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from opsdoc import engine
+from opsdoc import engine, verdict
 from opsdoc.engine import GRACE, Settings, run
 from opsdoc.model import (
     Denied,
@@ -146,9 +146,9 @@ def test_a_limit_of_the_user_replaces_the_default_and_is_named_as_source():
     assert finding.severity is Severity.CRITICAL
     assert (finding.threshold.warn, finding.threshold.crit) == (0.1, 0.2)
     assert "--limit" in finding.threshold.source
-    untouched = engine._limits("cup", CupLimits(), {"saucer.level": (0, 0)})
+    untouched = verdict.limits("cup", CupLimits(), {"saucer.level": (0, 0)})
     assert untouched == CupLimits()
-    assert engine._limits("cup", CupLimits(), {"cup.level": (0, 0)}).crack == CupLimits().crack
+    assert verdict.limits("cup", CupLimits(), {"cup.level": (0, 0)}).crack == CupLimits().crack
 
 
 @pytest.mark.parametrize(

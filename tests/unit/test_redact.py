@@ -235,7 +235,7 @@ mysql --port=3306 -P3306 db
 curl -u bob http://x:8080/y
 curl -sSfL -o out https://x/y
 npm install @scope/pkg@1.2.3
-wget http://registry:5000/org/pkg@sha256:abc
+wget http://images:5000/org/pkg@sha256:abc
 ssh git@github.com
 git clone git@github.com:org/repo.git
 kube-apiserver --authorization-mode=Node,RBAC
