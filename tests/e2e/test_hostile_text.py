@@ -10,6 +10,7 @@ from servers.cli import CALM
 
 # What a terminal, an editor or a browser would obey. A JSON string holds them as escapes only.
 ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+HOT = ("--limit", "hot.thread_cpu=0.02:0.05")  # a finding, whatever share of the CPUs the box has left
 FILES = ("r.txt", "r.json", "r.md", "r.html")
 VISIBLE = (
     "two\\nlines",
@@ -45,7 +46,7 @@ def written(opsdoc, *args):
 
 def test_hostile_arguments_are_visible_in_every_format(opsdoc, start, tmp_path):
     program = start(programs.pose, ["shop", *programs.HOSTILE_ARGS], comm="my) sh[op]", duty=0.2)
-    run = written(opsdoc, "cpu", "--pid", program.pid, *CALM)
+    run = written(opsdoc, "cpu", "--pid", program.pid, *HOT, *CALM)
     for name, text in texts(run, tmp_path).items():
         assert ACTING.findall(text) == [], name
         for wanted in VISIBLE:
@@ -54,7 +55,7 @@ def test_hostile_arguments_are_visible_in_every_format(opsdoc, start, tmp_path):
 
 def test_a_process_named_like_a_script_is_text(opsdoc, start, browser, tmp_path):
     with start(programs.script_tag).hot() as program:
-        run = written(opsdoc, "cpu", "--pid", program.pid, *CALM)
+        run = written(opsdoc, "cpu", "--pid", program.pid, *HOT, *CALM)
     for name, text in texts(run, tmp_path).items():
         assert programs.SCRIPT_TAG in shown(name, text), name
     for javascript in (True, False):
@@ -64,7 +65,7 @@ def test_a_process_named_like_a_script_is_text(opsdoc, start, browser, tmp_path)
 
 
 def test_a_thread_named_like_markup_is_text(opsdoc, hostile_jvm, browser, tmp_path):
-    run = written(opsdoc, "cpu", "--pid", hostile_jvm.pid, *CALM)
+    run = written(opsdoc, "cpu", "--pid", hostile_jvm.pid, *HOT, *CALM)
     for name, text in texts(run, tmp_path).items():
         if not name.endswith(".json"):
             assert "[red]x[/closed]" in shown(name, text), name
