@@ -35,8 +35,13 @@ class Match(NamedTuple):
         return Share(sum(_same(frame, self.frame) for frame in self.path), len(self.path))
 
 
-def process(stat: Stat, rate: Usage | None, one: Watched | None, booted: int, mask: Mask) -> Process:
-    """A process with its CPU (`rate` is None if it ended meanwhile), and with what its details told if watched."""
+def process(
+    stat: Stat, rate: Usage | None, one: Watched | None, booted: int, mask: Mask, children: float | None = None
+) -> Process:
+    """A process with its CPU (`rate` is None if it ended meanwhile), and with what its details told if watched.
+
+    `children` is the CPU of its children that ended, where that was measured.
+    """
     ended = Unknown("it ended within the window")
     details = one.details if one is not None else {}
     not_watched = Unknown("it was not among the hottest, which were looked into")
@@ -57,6 +62,7 @@ def process(stat: Stat, rate: Usage | None, one: Watched | None, booted: int, ma
         started=sampling.started_at(stat, booted),
         cpu_user=ended if rate is None else round(rate.user, 4),
         cpu_system=ended if rate is None else round(rate.system, 4),
+        children_cpu=children,
         threads=stat.threads,
         memory=not_watched if details.get("memory_bytes") is None else details["memory_bytes"],
         state=_STATES.get(stat.state, stat.state),

@@ -12,6 +12,8 @@ from opsdoc.model import Interrupted, Malformed, TimedOut, Unknown, Unseen
 from opsdoc.parsers.procfs import CLOCK_TICKS, Stat, System, parse_pressure, parse_scan, parse_system
 from opsdoc.signals.box import Box
 
+NOTICEABLE = 0.05  # cores
+
 
 class Sample(NamedTuple):
     """The stat of every process, or of every thread of one, when it was read (seconds since the run began)."""
@@ -73,6 +75,26 @@ def usage_of(identity: int, earlier: Sample, later: Sample) -> Usage:
     if then is None or then.started != now.started:
         return Usage(now.user / span, now.system / span)
     return Usage(max(0, now.user - then.user) / span, max(0, now.system - then.system) / span)
+
+
+def reaped(pid: int, earlier: Sample, later: Sample) -> float:
+    """CPU of the children of a process that ended and were waited for in between, in cores of the window.
+
+    It counts all that a child used in its life, which for a short-lived one was in the window.
+    """
+    span = max(later.at - earlier.at, 1e-6) * CLOCK_TICKS
+    then, now = earlier.stats.get(pid), later.stats[pid]
+    before = then.children if then is not None and then.started == now.started else 0
+    return round(max(0, now.children - before) / span, 4)
+
+
+def with_busy_parent(ranking: list[int], earlier: Sample, later: Sample) -> list[int]:
+    """A ranking, and the process whose ended children used the most CPU if it is not in it: no ranking shows those."""
+    pids = others(later, usage(earlier, later))
+    parent = max(pids, key=lambda pid: reaped(pid, earlier, later), default=None)
+    if parent is None or parent in ranking or reaped(parent, earlier, later) < NOTICEABLE:
+        return ranking
+    return [*ranking, parent]
 
 
 def ended(earlier: Sample, later: Sample) -> int:

@@ -80,15 +80,20 @@ def _suspects(first: Sample, second: Sample, pid: int | None, rows: int) -> list
 def _processes(
     host: Host, first: Sample, last: Sample, watched: Sequence[Watched], pid: int | None, rows: int, booted: int
 ) -> list[Process]:
-    """The hottest processes over the whole window, and those that were hot at first and ended meanwhile."""
+    """The hottest processes over the whole window, those that ended meanwhile, and the parent of the short-lived."""
     rates = sampling.others(last, sampling.usage(first, last))
     pids = [p for p in rates if pid in (None, p)][: rows or None]
+    if pid is None:
+        pids = sampling.with_busy_parent(pids, first, last)
     by_pid = {one.pid: one for one in watched}
     others = watch.look_into(host, [last.stats[p] for p in pids[: watch.DETAILED] if p not in by_pid])
     by_pid |= {one.pid: one for one in others}
     mask = host.redactor.text
     ended = [one for one in watched if one.pid not in last.stats]
     return [
-        *(matching.process(last.stats[p], rates[p], by_pid.get(p), booted, mask) for p in pids),
+        *(
+            matching.process(last.stats[p], rates[p], by_pid.get(p), booted, mask, sampling.reaped(p, first, last))
+            for p in pids
+        ),
         *(matching.process(one.stat, None, one, booted, mask) for one in ended),
     ]

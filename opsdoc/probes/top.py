@@ -21,13 +21,20 @@ def top(
     yield from sampling.let_pass(host, window)
     last, box_after = sampling.processes(host), sampling.box_sample(host)
     rates = sampling.usage(first, last)
-    ranked = list(sampling.others(last, rates))[: rows or None]
+    ranked = sampling.with_busy_parent(list(sampling.others(last, rates))[: rows or None], first, last)
     looked_into = {one.pid: one for one in watch.look_into(host, [last.stats[p] for p in ranked[: watch.DETAILED]])}
     yield Window(seconds=round(last.at - first.at, 3))
     accounted = sum(rate.cpu for rate in rates.values())
     yield sampling.box(box_before, box_after, accounted, sampling.ended(first, last))
     for pid in ranked:
-        yield matching.process(last.stats[pid], rates[pid], looked_into.get(pid), box_after.booted, host.redactor.text)
+        yield matching.process(
+            last.stats[pid],
+            rates[pid],
+            looked_into.get(pid),
+            box_after.booted,
+            host.redactor.text,
+            sampling.reaped(pid, first, last),
+        )
     yield Total(kind="process", count=len(last.stats) - 1)
     for one in looked_into.values():
         yield from one.unseen

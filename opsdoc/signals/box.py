@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from opsdoc.model import Finding, Limit, Observation, Severity, Unknown, Unseen, known, measure
+from opsdoc.signals import naming
 from opsdoc.signals.processes import Process
 
 
@@ -48,15 +49,18 @@ class Limits:
 
 
 FILLS_A_CPU = 0.8  # cores of a process
+PARENTAL = 0.1  # cores: a parent whose ended children used that much is named
 MANY_FORKS = 10.0  # per second: below it, short-lived processes cannot take a noticeable part of a CPU
 
 
 def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits: Limits) -> Iterator[Finding]:
     """Is it CPU at all, and is it ours: stolen, interrupts, waiting for disks, the kernel, short-lived processes."""
-    hot = any(isinstance(o, Process) and (known(o.cpu) or 0.0) >= FILLS_A_CPU for o in observations)
+    processes = [o for o in observations if isinstance(o, Process)]
+    hot = any((known(process.cpu) or 0.0) >= FILLS_A_CPU for process in processes)
     for box in observations:
         if isinstance(box, Box):
             yield from _judge_box(box, limits, named=hot)
+            yield _judge_unattributed(box, limits.unattributed, processes)
 
 
 def _judge_box(box: Box, limits: Limits, *, named: bool) -> Iterator[Finding]:
@@ -113,10 +117,9 @@ def _judge_box(box: Box, limits: Limits, *, named: bool) -> Iterator[Finding]:
         next_step="see which system calls the hottest process makes",
         by_hand=("pidstat -u 1 3", "perf top -g"),
     )  # fmt: skip
-    yield _judge_unattributed(box, limits.unattributed)
 
 
-def _judge_unattributed(box: Box, limit: Limit) -> Finding:
+def _judge_unattributed(box: Box, limit: Limit, processes: Sequence[Process]) -> Finding:
     """CPU of no live process: of those that ended, where any did or many are started, else of some that are hidden."""
     forks = box.forks_per_second
     ended = bool(box.ended) or (not isinstance(forks, Unknown) and forks >= MANY_FORKS)
@@ -130,7 +133,21 @@ def _judge_unattributed(box: Box, limit: Limit) -> Finding:
         next_step="find the parent that keeps starting them",
         by_hand=("vmstat -f; sleep 1; vmstat -f", "perf trace -e sched:sched_process_exec -a -- sleep 1"),
     )  # fmt: skip
-    if finding.threshold is None or ended:  # fine, or unknown
+    if finding.threshold is None:  # fine, or unknown
+        return finding
+    parent = max(processes, key=lambda process: known(process.children_cpu) or 0.0, default=None)
+    if parent is not None and (children := known(parent.children_cpu) or 0.0) >= PARENTAL:
+        return finding._replace(
+            subject=naming.who(parent, parent.pid),
+            summary=(
+                f"{naming.who(parent, parent.pid)} keeps starting processes: its children that ended used "
+                f"{_cores(children)}, at {_rate(forks)} forks/s"
+            ),
+            evidence=(*finding.evidence, parent.id),
+            next_step="see what it starts, and why so often",
+            by_hand=(f"pgrep -lP {parent.pid}", "perf trace -e sched:sched_process_exec -a -- sleep 1"),
+        )
+    if ended:
         return finding
     return finding._replace(
         rule="box.hidden",

@@ -26,6 +26,7 @@ class Process(Observation):
     started: str | Unknown = measure("started", "time")
     cpu_user: float | Unknown = measure("user CPU", "cores")
     cpu_system: float | Unknown = measure("system CPU", "cores")
+    children_cpu: float | Unknown | None = measure("CPU of children that ended", "cores")
     threads: int | Unknown = measure("threads", "count")
     memory: int | Unknown = measure("memory", "bytes", "line")
     state: str | Unknown = measure("state")

@@ -6,6 +6,7 @@ import os
 import pwd
 
 import pytest
+from servers import programs
 from servers.cli import CALM
 
 
@@ -72,3 +73,14 @@ def test_an_idle_cpu_with_a_busy_disk_is_not_cpu(opsdoc, busy_disk):
     assert run.code == 1
     assert "iostat -x 1 3" in finding["by_hand"]
     assert not [f for f in run.findings if f["rule"].startswith("cpu.") and f["severity"] != "ok"]
+
+
+def test_a_fork_storm_names_the_parent(opsdoc, start):
+    """CPU that no live process has: the children live for milliseconds, and their parent is what can be stopped."""
+    storm = start(programs.fork_storm)
+    run = opsdoc.json("top", "-n", 0, "--limit", "box.unattributed=0.02:9")
+    parent = processes(run)[storm.pid]
+    assert parent["children_cpu"] > 0.05
+    named = run.finding("box.short-lived")
+    assert f"(pid {storm.pid}) keeps starting processes" in named["summary"]
+    assert parent["id"] in named["evidence"]

@@ -304,6 +304,15 @@ def spinner(user: str | None = None) -> Program:
     return Program(["/bin/sh", "-c", script], user=user)
 
 
+def fork_storm() -> Program:
+    """A shell that starts one short-lived process after the other."""
+    script = (
+        "(while :; do /bin/true; done) & storm=$!; "
+        'printf \'{"ready": true, "pid": %d}\\n\' $storm; while read -r word; do :; done; kill -9 $storm; wait'
+    )
+    return Program(["/bin/sh", "-c", script])
+
+
 def pose(argv: Sequence[str], *, comm: str | None = None, duty: float = 0.0) -> Program:
     """A process that shows any argument list (surrogates stand for raw bytes), any name, and uses `duty` cores."""
     size = sum(len(os.fsencode(word)) + 1 for word in argv)

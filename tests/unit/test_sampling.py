@@ -124,3 +124,15 @@ def test_pressure_is_a_share_or_unknown():
 
     assert pressure("some avg10=25.00 avg60=0.00 avg300=0.00 total=5") == 0.25
     assert isinstance(pressure("x"), Unknown)
+
+
+def test_the_parent_of_short_lived_processes_joins_the_ranking():
+    def stat(pid, children):
+        return Stat(pid, f"p{pid}", "S", 2, 0, 0, children, 1, 5)
+
+    earlier = sampling.Sample(0.0, {1: stat(1, 0), 7: stat(7, 500), 8: stat(8, 900)})
+    later = sampling.Sample(1.0, {1: stat(1, 0), 7: stat(7, 580), 8: stat(8, 900)})
+    assert sampling.reaped(7, earlier, later) == 0.8
+    assert sampling.with_busy_parent([8], earlier, later) == [8, 7]
+    assert sampling.with_busy_parent([7, 8], earlier, later) == [7, 8]
+    assert sampling.with_busy_parent([8], earlier, earlier) == [8]
