@@ -342,7 +342,10 @@ MOMENTS = {
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_an_interrupt_leaves_a_report_and_nothing_else(opsdoc, hot_python, moment, number):
-    run = opsdoc.json("cpu", "--pid", hot_python.pid, *HOT, *CALM, when=MOMENTS[moment](), send=number)
+    for _ in range(3):  # on a busy box a signal can come when all was seen already: then the report is whole
+        run = opsdoc.json("cpu", "--pid", hot_python.pid, *HOT, *CALM, when=MOMENTS[moment](), send=number)
+        if (run.report["results"][0]["window_seconds"] or 0) < 1.9:
+            break
     assert run.signalled
     assert run.code == run.report["exit_code"] == 128 + number
     assert run.report["interrupted"] is True
