@@ -21,7 +21,7 @@ def top(
     yield from sampling.let_pass(host, window)
     last, box_after = sampling.processes(host), sampling.box_sample(host)
     rates = sampling.usage(first, last)
-    ranked = sampling.with_busy_parent(list(sampling.others(last, rates))[: rows or None], first, last)
+    ranked = list(sampling.others(last, rates))[: rows or None]
     looked_into = {one.pid: one for one in watch.look_into(host, [last.stats[p] for p in ranked[: watch.DETAILED]])}
     yield Window(seconds=round(last.at - first.at, 3))
     accounted = sum(rate.cpu for rate in rates.values())
