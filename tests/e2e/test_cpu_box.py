@@ -75,6 +75,7 @@ def test_an_idle_cpu_with_a_busy_disk_is_not_cpu(opsdoc, busy_disk):
     assert not [f for f in run.findings if f["rule"].startswith("cpu.") and f["severity"] != "ok"]
 
 
+@pytest.mark.box  # beside other tests their runner is a busy parent too
 def test_a_fork_storm_names_the_parent(opsdoc, start):
     """CPU that no live process has: the children live for milliseconds, and their parent is what can be stopped."""
     storm = start(programs.fork_storm)
