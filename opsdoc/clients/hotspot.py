@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from opsdoc.clients import Live, jvm
+from opsdoc.clients.below import below
 from opsdoc.clients.jvm import Jvm
 from opsdoc.clients.proc import gone
 from opsdoc.model import Denied, Malformed, TimedOut, Unreachable, Unsupported
@@ -44,7 +45,7 @@ class OpenSocket(NamedTuple):
     def answer(self, live: Live) -> str:
         target = jvm.find(self.pid, self.started, live)
         jvm.refuse_unless_hotspot(target, live)
-        with _folder(target, "root/tmp", live) as tmp:
+        with below(target.folder, "root/tmp", live) as tmp:
             if _answers(target, tmp):
                 return "was open"
             jvm.refuse_unless_safe(target, live)
@@ -69,7 +70,7 @@ class ThreadDump(NamedTuple):
         began = time.monotonic()
         try:
             with (
-                _folder(target, "root/tmp", live) as tmp,
+                below(target.folder, "root/tmp", live) as tmp,
                 _connected(target, tmp) as connection,
                 live.undone_by(lambda: _hang_up(connection)),
             ):
@@ -81,28 +82,6 @@ class ThreadDump(NamedTuple):
 
     def recorded(self, value: bytes, redactor: Redactor) -> bytes:
         return redactor.lines(value)
-
-
-@contextlib.contextmanager
-def _folder(target: Jvm, below: str, live: Live) -> Iterator[int]:
-    """A folder below `/proc/PID`, opened component by component: a symlink there would lead into our own root."""
-    first, *rest = below.split("/")
-    descriptor = -1
-    try:
-        try:
-            descriptor = os.open(target.folder / first, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
-            for name in rest:
-                inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=descriptor)
-                os.close(descriptor)
-                descriptor = inner
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise Unsupported(f"process {target.pid}: {below} is not a folder ({error.strerror})") from None
-        yield descriptor
-    except PermissionError:
-        raise jvm.denied(target.pid, live) from None
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -209,7 +188,7 @@ def _marker(target: Jvm, tmp: int, live: Live, signalled: threading.Event) -> It
     with contextlib.ExitStack() as stack:
         folders = [(f"/proc/{target.pid}/root/tmp", tmp)]
         with contextlib.suppress(Unsupported, Denied):
-            folders.insert(0, (f"/proc/{target.pid}/cwd", stack.enter_context(_folder(target, "cwd", live))))
+            folders.insert(0, (f"/proc/{target.pid}/cwd", stack.enter_context(below(target.folder, "cwd", live))))
         for path, folder in folders:
             try:
                 file = os.open(

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
-from opsdoc import matching, sampling, watch
 from opsdoc.clients.proc import gone
 from opsdoc.host import Host
+from opsdoc.looks import matching, sampling, watch
+from opsdoc.looks.sampling import Sample
+from opsdoc.looks.watch import Watched
 from opsdoc.model import Interrupted, Observation, TimedOut, Total, Unseen, Window
 from opsdoc.options import Duration, Opt, PauseBudget, Rows, WindowLength
 from opsdoc.parsers.procfs import Stat
 from opsdoc.probes import probe
-from opsdoc.sampling import Sample
 from opsdoc.signals import box, cpu_cause, hot
 from opsdoc.signals.processes import Process, Thread
-from opsdoc.watch import Watched
 
 LOOK = 0.3  # seconds of the window that tell which processes to watch: 30 clock ticks
 WORTH_WATCHING = 0.05  # cores

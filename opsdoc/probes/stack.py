@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Annotated
 
-from opsdoc import matching, sampling, saved, watch
 from opsdoc.clients.files import SavedFile
 from opsdoc.clients.proc import gone
 from opsdoc.host import Host
+from opsdoc.looks import matching, sampling, saved, watch
+from opsdoc.looks.stacks import Seen
+from opsdoc.looks.watch import Watched
 from opsdoc.model import Denied, Observation, Total, Unreachable, Unseen, Unsupported, UsageError, Window
 from opsdoc.options import Duration, Opt, Rows, ThreadId, WindowLength
 from opsdoc.probes import probe
 from opsdoc.signals import stack as stack_signal
 from opsdoc.signals.processes import Thread
-from opsdoc.stacks import Seen
-from opsdoc.watch import Watched
 
 
 @probe(judges=(stack_signal,), example="opsdoc stack 2609 --tid 0xb26")
@@ -89,4 +89,13 @@ def _dumped(host: Host, one: Watched) -> dict[int, Seen]:
         raise Unsupported(f"opsdoc takes no stacks of a {one.runtime} program")
     if (question := one.stacks.prepare()) is not None:
         host.ask(question)
-    return one.stacks.read(host.ask(one.stacks.question()).value, None)
+    dump = host.ask(one.stacks.question()).value
+    asked = one.stacks.complement([dump], _Every())
+    return one.stacks.read(dump, None, None if asked is None else host.ask(asked).value)
+
+
+class _Every(Container[int]):
+    """All thread ids."""
+
+    def __contains__(self, _tid: object) -> bool:
+        return True

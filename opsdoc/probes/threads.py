@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from opsdoc import matching, sampling, watch
 from opsdoc.clients.proc import gone
 from opsdoc.host import Host
+from opsdoc.looks import matching, sampling, watch
 from opsdoc.model import Observation, Total, Unseen, Window
 from opsdoc.options import Duration, Opt, Rows, WindowLength
 from opsdoc.probes import probe

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from opsdoc import matching, sampling, watch
 from opsdoc.host import Host
+from opsdoc.looks import matching, sampling, watch
 from opsdoc.model import Observation, Total, Unseen, Window
 from opsdoc.options import Duration, Rows, WindowLength
 from opsdoc.probes import probe

@@ -6,12 +6,14 @@ import json
 
 import pytest
 
-from opsdoc import matching
+from opsdoc.looks import matching
+from opsdoc.looks.java_stacks import HotspotStacks
+from opsdoc.looks.python_stacks import PythonStacks
+from opsdoc.looks.sampling import Sample, Usage, usage
+from opsdoc.looks.stacks import Seen
+from opsdoc.looks.watch import Dump, Watched
 from opsdoc.model import Frame, Malformed, Share, Unknown, Unseen
 from opsdoc.parsers.procfs import Stat
-from opsdoc.sampling import Sample, Usage, usage
-from opsdoc.stacks import HotspotStacks, PythonStacks, Seen
-from opsdoc.watch import Dump, Watched
 
 HOT = Frame("recalculate", "/srv/shop/pricer.py", 25)
 OTHER = Frame("render", "/srv/shop/page.py", 7)
@@ -34,7 +36,7 @@ class Prepared:
     def __init__(self):
         self.asked = []
 
-    def read(self, dump, only):
+    def read(self, dump, only, complement=None):
         self.asked.append(only)
         if isinstance(dump, Exception):
             raise dump

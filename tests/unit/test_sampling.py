@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from opsdoc import sampling
+from opsdoc.looks import sampling
+from opsdoc.looks.sampling import BoxSample, Sample, Usage, others, started_at, usage, usage_of
 from opsdoc.model import Unknown
 from opsdoc.parsers.procfs import Stat, parse_system
-from opsdoc.sampling import BoxSample, Sample, Usage, others, started_at, usage, usage_of
 
 
 def stat(pid, user=0, system=0, started=10, ppid=1, name="java"):

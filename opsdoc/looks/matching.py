@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from opsdoc import sampling
+from opsdoc.looks import sampling
+from opsdoc.looks.sampling import Usage, usage_of
+from opsdoc.looks.stacks import Seen
+from opsdoc.looks.watch import Watched
 from opsdoc.model import Frame, Point, ProbeError, Share, Unknown, Unseen, known
 from opsdoc.parsers.procfs import Stat
-from opsdoc.sampling import Usage, usage_of
 from opsdoc.signals.origin import first_app
 from opsdoc.signals.processes import Process, Role, Thread
-from opsdoc.stacks import Seen
-from opsdoc.watch import Watched
 
 Mask = Callable[[str], str]
 
@@ -82,7 +82,7 @@ def threads(one: Watched, mask: Mask) -> Iterator[Thread | Unseen]:
     reason = ""
     for dump in one.dumps:
         try:
-            dumps.append(one.stacks.read(dump.raw, wanted) if one.stacks is not None else {})
+            dumps.append(one.stacks.read(dump.raw, wanted, one.complement) if one.stacks is not None else {})
         except ProbeError as error:
             reason = error.detail
     if reason:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from opsdoc import sampling
 from opsdoc.clients import proc
 from opsdoc.host import Answer, Host
+from opsdoc.looks import sampling
+from opsdoc.looks.sampling import Sample, Usage, usage
+from opsdoc.looks.stacks import Stacks
 from opsdoc.model import Interrupted, ProbeError, TimedOut, Unseen
 from opsdoc.parsers.procfs import Stat, parse_status
-from opsdoc.sampling import Sample, Usage, usage
-from opsdoc.stacks import Stacks, stacks_for
 
 ROUNDS = 10  # looks at the watched threads in a window
 DUMP_EVERY = 2  # rounds: a dump stops a JVM for 7 to 20 ms, and one by py-spy costs 40 ms of CPU
@@ -40,6 +40,7 @@ class Watched:
     every: int = DUMP_EVERY
     samples: list[Sample] = field(default_factory=list)
     dumps: list[Dump] = field(default_factory=list)
+    complement: Any = None  # what the last dump could not tell: see Stacks.complement
     unseen: list[Unseen] = field(default_factory=list)
     rates: Mapping[int, Usage] = field(default_factory=dict)  # CPU by thread over all that was watched, hottest first
     in_container: bool = False  # whether its threads have other ids inside
@@ -91,6 +92,20 @@ def look_into(host: Host, stats: Sequence[Stat]) -> list[Watched]:
     return watched
 
 
+def stacks_for(runtime: str | None, pid: int, started: int) -> Stacks | None:
+    """The way to take stacks of a runtime, or None where opsdoc knows none."""
+    # Imported here: a box without a JVM need not pay for what reads its dumps.
+    if runtime == "jvm":
+        from opsdoc.looks.java_stacks import HotspotStacks
+
+        return HotspotStacks(pid, started)
+    if runtime is not None and runtime.startswith("python"):
+        from opsdoc.looks.python_stacks import PythonStacks
+
+        return PythonStacks(pid, started)
+    return None
+
+
 def begin(host: Host, stats: Sequence[Stat]) -> list[Watched]:
     """Put processes under watch: their details, the first sample of their threads, their stacks within reach."""
     watched = look_into(host, stats)
@@ -129,6 +144,7 @@ def follow(host: Host, watched: Sequence[Watched], ends: float, budget: float) -
         if len(one.samples) > 1:
             one.rates = usage(one.samples[0], one.samples[-1])
         find_ids_there(host, one, one.lively())
+    _complete(host, watched)
 
 
 def find_ids_there(host: Host, one: Watched, tids: Sequence[int]) -> None:
@@ -152,6 +168,22 @@ def _dump(host: Host, due: Sequence[Watched]) -> None:
             one.dumps.append(Dump(answer.value, answer.at, answer.took))
         else:
             _give_up(one, answer)
+
+
+def _complete(host: Host, watched: Sequence[Watched]) -> None:
+    """Ask for what the dumps could not tell of the threads that used CPU."""
+    asked = []
+    for one in watched:
+        if one.stacks is not None and one.dumps:
+            tids = {one.ids_there.get(tid, tid) for tid in one.lively()}
+            question = one.stacks.complement([dump.raw for dump in one.dumps], tids)
+            if question is not None:
+                asked.append((one, question))
+    for (one, _), answer in zip(asked, host.gather([question for _, question in asked]), strict=True):
+        if isinstance(answer, Answer):
+            one.complement = answer.value
+        else:
+            one.unseen.append(answer.unseen(f"{one.subject}: stacks"))
 
 
 def _give_up(one: Watched, error: ProbeError) -> None:

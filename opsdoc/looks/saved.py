@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from opsdoc import matching
+from opsdoc.looks import matching
+from opsdoc.looks.java_stacks import java_threads
+from opsdoc.looks.python_stacks import python_threads
+from opsdoc.looks.stacks import Seen
 from opsdoc.model import Malformed
 from opsdoc.parsers import detect, pyspy
 from opsdoc.signals.processes import Thread
-from opsdoc.stacks import Seen, java_threads, python_threads
 
 
 def threads(data: bytes, mask: Callable[[str], str]) -> Iterator[Thread]:

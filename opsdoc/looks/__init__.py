@@ -1,0 +1,1 @@
+"""Looks that several probes share: samples, stacks, and what is made of them."""

@@ -1,0 +1,58 @@
+"""Stacks of a process, whatever its runtime: what a way to take them must offer, and what a thread was seen doing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from opsdoc.clients import Question
+from opsdoc.model import Frame
+from opsdoc.signals.processes import Role
+
+
+class Seen(NamedTuple):
+    """What a thread was seen doing in one dump. `frames` are innermost first.
+
+    `doubt` says why the dump cannot be believed about this thread; then there are no frames.
+    """
+
+    name: str
+    state: str | None
+    role: Role
+    frames: tuple[Frame, ...]
+    doubt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stacks(ABC):
+    """How the stacks of one process are taken; `started` (ticks after boot) proves that it is the same process."""
+
+    source: ClassVar[str]
+
+    pid: int
+    started: int
+
+    def prepare(self) -> Question[Any] | None:
+        """What must be asked once before the first dump."""
+        return None
+
+    @abstractmethod
+    def question(self) -> Question[bytes]:
+        """One dump."""
+
+    def complement(self, dumps: Sequence[bytes], tids: Container[int]) -> Question[Any] | None:  # noqa: ARG002
+        """What must be asked once after the last dump, because the dumps do not tell it of these threads.
+
+        The ids are those that the process itself knows. The answer is handed to `read`.
+        """
+        return None
+
+    @abstractmethod
+    def read(self, dump: bytes, only: Container[int] | None, complement: Any = None) -> dict[int, Seen]:
+        """The threads of a dump by the thread id that the process itself knows; raises Malformed or Unsupported.
+
+        `only` are the ids that are wanted, None for all. `complement` is the answer to what `complement` asked, None
+        if nothing was asked or nothing came.
+        """
