@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import queue
 import resource
 import threading
@@ -134,7 +133,7 @@ class _Seen:
     def add(self, item: Item) -> None:
         match item:
             case Observation():
-                self.observations.append(dataclasses.replace(item, id=f"o{len(self.observations) + 1}"))
+                self.observations.append(item.replaced(id=f"o{len(self.observations) + 1}"))
             case Total():
                 self.totals[item.kind] = item.count
             case Window():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from opsdoc.clients import Live, Question
@@ -48,8 +49,15 @@ class Host(ABC):
         """Put a question; raises the ProbeError that the target's behaviour became."""
 
     @abstractmethod
-    def gather(self, questions: Sequence[Question[T]]) -> list[Answer[T] | ProbeError]:
+    def start(self, question: Question[T], within: float | None = None) -> Callable[[], Answer[T] | ProbeError]:
+        """Put a question and go on; calling what is returned waits for the answer, or for what went wrong.
+
+        After `within` seconds (None: at the deadline) the answer is a TimedOut, whatever comes later.
+        """
+
+    def gather(self, questions: Sequence[Question[T]], within: float | None = None) -> list[Answer[T] | ProbeError]:
         """Put questions at the same time; the answers, or what went wrong, come in the order asked."""
+        return [wait() for wait in [self.start(question, within) for question in questions]]
 
     @abstractmethod
     def sleep(self, seconds: float) -> None:
@@ -87,18 +95,44 @@ class LiveHost(Host):
         self._now = 0.0
 
     def ask(self, question: Question[T]) -> Answer[T]:
-        result, self._now = self._put(question)
-        if isinstance(result, ProbeError):
-            raise result
-        return result
+        with self._asking(question):
+            return self._settled(question, self._put(question))
 
-    def gather(self, questions: Sequence[Question[T]]) -> list[Answer[T] | ProbeError]:
-        if len(questions) < 2:  # a thread buys nothing
-            outcomes = [self._put(question) for question in questions]
-        else:
-            outcomes = self._put_at_once(questions)
-        self._now = max([self._now, *(outcome.ended for outcome in outcomes)])
-        return [outcome.result for outcome in outcomes]
+    def start(self, question: Question[T], within: float | None = None) -> Callable[[], Answer[T] | ProbeError]:
+        # Plain daemon threads: a pool's workers are joined at exit, so that one stuck socket would hang the tool.
+        outcomes: list[Outcome] = []
+        bugs: list[BaseException] = []
+
+        def put() -> None:
+            try:
+                outcomes.append(self._put(question))
+            except BaseException as bug:  # noqa: BLE001 - raised below, where it ends in a report
+                bugs.append(bug)
+
+        thread = threading.Thread(target=put, daemon=True)
+        ends = self.live.deadline if within is None else min(self.live.deadline, time.monotonic() + within)
+        thread.start()
+
+        def wait() -> Answer[T] | ProbeError:
+            with self._asking(question):
+                thread.join(max(0.0, min(ends, self.live.deadline) - time.monotonic()))
+                if bugs:
+                    raise bugs[0]
+                outcome = outcomes[0] if outcomes else Outcome(TimedOut("no answer in time"), self._clock())
+                try:
+                    return self._settled(question, outcome)
+                except ProbeError as error:
+                    return error
+
+        return wait
+
+    def gather(self, questions: Sequence[Question[T]], within: float | None = None) -> list[Answer[T] | ProbeError]:
+        if within is None and len(questions) == 1:  # a thread buys nothing
+            try:
+                return [self.ask(questions[0])]
+            except ProbeError as error:
+                return [error]
+        return super().gather(questions, within)
 
     def sleep(self, seconds: float) -> None:
         try:
@@ -142,26 +176,13 @@ class LiveHost(Host):
         ended = self._clock()
         return Outcome(Answer(value, at, round(ended - at, 6)), ended)
 
-    def _put_at_once(self, questions: Sequence[Question[T]]) -> list[Outcome]:
-        # Plain daemon threads: a pool's workers are joined at exit, so that one stuck socket would hang the tool.
-        outcomes: list[Outcome | None] = [None] * len(questions)
-        bugs: list[BaseException] = []
+    def _asking(self, question: Question[Any]) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002
+        """Around the time in which the answer to a question is waited for."""
+        return contextlib.nullcontext()
 
-        def put(index: int) -> None:
-            try:
-                outcomes[index] = self._put(questions[index])
-            except BaseException as bug:  # noqa: BLE001 - raised below, where it ends in a report
-                bugs.append(bug)
-
-        threads = [threading.Thread(target=put, args=(i,), daemon=True) for i in range(len(questions))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(max(0.0, self.live.deadline - time.monotonic()))
-        if bugs:
-            raise bugs[0]
-        return [self._late(q) if outcome is None else outcome for q, outcome in zip(questions, outcomes, strict=True)]
-
-    def _late(self, question: Question[Any]) -> Outcome:  # noqa: ARG002 - a recording keeps it under its key
-        """What stands for an answer that has not come by the deadline."""
-        return Outcome(TimedOut("no answer in time"), self._clock())
+    def _settled(self, question: Question[T], outcome: Outcome) -> Answer[T]:  # noqa: ARG002 - for a recording
+        """The answer, or the error raised, once it is there: the clock moves to when that was."""
+        self._now = max(self._now, outcome.ended)
+        if isinstance(outcome.result, ProbeError):
+            raise outcome.result
+        return outcome.result

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -85,20 +86,21 @@ class RecordingHost(LiveHost):
         else:
             write_folder(path, parts)
 
-    def _put(self, question: Question[T]) -> Outcome:
+    @contextlib.contextmanager
+    def _asking(self, question: Question[Any]) -> Iterator[None]:
         key = question.key()
         self._under_way.append(key)
         try:
-            return self._kept(question, super()._put(question))
+            yield
         finally:
             self._under_way.remove(key)
 
-    def _kept(self, question: Question[T], outcome: Outcome) -> Outcome:
-        """The outcome as it was recorded."""
+    def _settled(self, question: Question[T], outcome: Outcome) -> Answer[T]:
+        """The answer as it was recorded."""
         answer, ended = outcome
         if isinstance(answer, ProbeError):
             self._keep(question.key(), ended, 0.0, {"error": _error(answer)})
-            return Outcome(answer, ended)
+            return super()._settled(question, outcome)
         value: Any = answer.value
         if isinstance(question, Bulk):
             value = question.recorded(value, self.redactor)
@@ -108,12 +110,7 @@ class RecordingHost(LiveHost):
             value = json.loads(json.dumps(value))
             kept = {"answer": value}
         self._keep(question.key(), answer.at, answer.took, kept)
-        return Outcome(Answer(value, answer.at, answer.took), ended)
-
-    def _late(self, question: Question[Any]) -> Outcome:
-        outcome = super()._late(question)
-        self._keep(question.key(), outcome.ended, 0.0, {"error": _error(cast("ProbeError", outcome.result))})
-        return outcome
+        return super()._settled(question, Outcome(Answer(value, answer.at, answer.took), ended))
 
     def _keep(self, key: str, at: float, took: float, what: dict[str, Any]) -> None:
         with self._lock:
@@ -148,8 +145,8 @@ class ReplayHost(Host):
             raise answer
         return answer
 
-    def gather(self, questions: Sequence[Question[T]]) -> list[Answer[T] | ProbeError]:
-        return [self._replay(question.key()) for question in questions]
+    def start(self, question: Question[T], within: float | None = None) -> Callable[[], Answer[T] | ProbeError]:  # noqa: ARG002 - what was late is recorded as such
+        return lambda: self._replay(question.key())
 
     def sleep(self, seconds: float) -> None:
         answer = self._replay(SLEEP)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -28,8 +27,8 @@ def ranked(findings: Iterable[Finding], precedence: tuple[str, ...]) -> list[Fin
 def limits(signal_name: str, defaults: Any, overrides: Mapping[str, tuple[float, float]]) -> Any:
     """A judge's limits with the user's in place of the defaults."""
     changed: dict[str, Limit] = {}
-    for f in dataclasses.fields(defaults):
-        if (pair := overrides.get(f"{signal_name}.{f.name}")) is not None:
-            limit: Limit = getattr(defaults, f.name)
-            changed[f.name] = limit._replace(warn=pair[0], crit=pair[1], source="set by --limit or the configuration")
-    return dataclasses.replace(defaults, **changed)
+    for name in defaults._fields:
+        if (pair := overrides.get(f"{signal_name}.{name}")) is not None:
+            limit: Limit = getattr(defaults, name)
+            changed[name] = limit._replace(warn=pair[0], crit=pair[1], source="set by --limit or the configuration")
+    return defaults._replace(**changed)

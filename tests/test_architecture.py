@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -47,6 +46,8 @@ def _early(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.module or ""
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from (name for other in node.orelse for name in _early(other))
         elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             yield from _early(node)
 
@@ -128,11 +129,9 @@ def test_a_probe_tells_what_it_does_and_who_judges(probe):
     assert probe.judges
     for judge in probe.judges:
         assert inspect.isgeneratorfunction(judge.judge)
-        assert judge.Limits.__dataclass_params__.frozen
-        for field in dataclasses.fields(judge.Limits):
-            limit = getattr(judge.Limits(), field.name)
+        for name, limit in judge.Limits()._asdict().items():
             assert isinstance(limit, Limit)
-            assert limit.source, f"{field.name}: a limit says where it comes from"
+            assert limit.source, f"{name}: a limit says where it comes from"
 
 
 @pytest.mark.parametrize("module", [m.name for m in pkgutil.iter_modules(clients.__path__)])
@@ -145,11 +144,12 @@ def test_a_question_is_a_frozen_record_with_a_key(module):
 
 
 def test_every_cause_of_hot_cpu_has_its_place_in_the_table():
-    texts = {
-        node.value
-        for file in ("opsdoc/signals/hot.py", "opsdoc/signals/box.py")
-        for node in ast.walk(TREES[file])
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-    rules = {text for text in texts if re.fullmatch(r"(cpu|box)\.[a-z]+(-[a-z]+)*", text)}
-    assert rules == set(cpu_cause.PRECEDENCE)
+    rules, limits = set(), set()
+    for judge in probes.load("cpu").judges:
+        name = judge.__name__.rpartition(".")[2]
+        limits |= {f"{name}.{field}" for field in judge.Limits._fields}
+        texts = [n.value for n in ast.walk(TREES[f"opsdoc/signals/{name}.py"]) if isinstance(n, ast.Constant)]
+        rules |= {
+            text for text in texts if isinstance(text, str) and re.fullmatch(r"(cpu|box|gc)\.[a-z]+(-[a-z]+)*", text)
+        }
+    assert rules - limits <= set(cpu_cause.PRECEDENCE) <= rules

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import importlib
 import io
 import pkgutil
@@ -49,17 +48,19 @@ def signal_modules() -> list[Any]:
 
 
 LIMITS = {
-    f"{module.__name__.rpartition('.')[2]}.{field.name}": getattr(module.Limits(), field.name)
+    f"{module.__name__.rpartition('.')[2]}.{name}": limit
     for module in signal_modules()
     if hasattr(module, "Limits")
-    for field in dataclasses.fields(module.Limits)
+    for name, limit in module.Limits()._asdict().items()
 }
 
 
 def rules_in(tree: ast.AST) -> set[str]:
-    """The rule ids of a module: what is spelled like one. Limits have an underscore or the name of a field."""
+    """The rule ids of a module: what is spelled like one. Only of the box may a limit have the name of a rule."""
     texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-    return {text for text in texts if re.fullmatch(r"[a-z]+\.[a-z]+(?:-[a-z]+)*", text)}
+    return {text for text in texts if re.fullmatch(r"[a-z]+\.[a-z]+(?:-[a-z]+)*", text)} - {
+        name for name in LIMITS if not name.startswith("box.")
+    }
 
 
 def rules() -> set[str]:

@@ -59,13 +59,18 @@ class Live:
     pauses: list[Pause] = field(default_factory=list)
     target_files: list[str] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
+    stopped: float | None = None  # when the run was stopped first, by time.monotonic()
     _undo: list[Callable[[], None]] = field(default_factory=list)
+    _last: list[Callable[[], None]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def foreign_proc(self) -> bool:
         """Whether `/proc` is another machine's or namespace's view: its ids must never be signalled or dialled."""
-        return self.proc != Path("/proc")
+        try:
+            return self.proc != Path("/proc") or os.readlink("/proc/self") != str(os.getpid())
+        except OSError:  # we are not in the pid namespace that it shows
+            return True
 
     def as_root(self) -> str:
         """The hint for what was not permitted: this command line under sudo, or nothing if that is how it runs."""
@@ -74,6 +79,8 @@ class Live:
     def remaining(self) -> float:
         """Seconds left; raises TimedOut when there are none."""
         left = self.deadline - time.monotonic()
+        if left <= 0 and self.stopping.wait(0.1):  # whoever watches over the run is about to give it a last moment
+            left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimedOut("no time was left")
         return left
@@ -99,25 +106,44 @@ class Live:
         try:
             yield
         finally:
-            self._run_once(undo)
+            self._run_once(undo, self._undo)
+
+    @contextlib.contextmanager
+    def undone_at_last(self, undo: Callable[[], None]) -> Iterator[None]:
+        """Run `undo` exactly once: when the block ends, or, if the run is stopped before, when it has summed up.
+
+        That is for what a target may need a moment longer; the last `stop(0)` waits for it.
+        """
+        with self._lock:
+            if self.stopping.is_set():
+                undo()
+                raise Interrupted("the run was interrupted")
+            self._last.append(undo)
+        try:
+            yield
+        finally:
+            if not self.stopping.is_set():
+                self._run_once(undo, self._last)
 
     def stop(self, grace: float = 0.0) -> None:
         """Wake the sleepers, kill the children, remove the files; leave `grace` seconds to sum up what was seen.
 
         Safe to call twice and from any thread.
         """
+        self.stopped = self.stopped or time.monotonic()
+        self.deadline = time.monotonic() + grace  # also when it has passed: what was seen is summed up
         self.stopping.set()
-        self.deadline = min(self.deadline, time.monotonic() + grace)
         while True:
             with self._lock:
-                if not self._undo:
+                due = self._undo or ([] if grace else self._last)
+                if not due:
                     return
-                undo = self._undo[-1]
-            self._run_once(undo)
+                undo = due[-1]
+            self._run_once(undo, due)
 
-    def _run_once(self, undo: Callable[[], None]) -> None:
+    def _run_once(self, undo: Callable[[], None], due: list[Callable[[], None]]) -> None:
         with self._lock:
-            if undo not in self._undo:
+            if undo not in due:
                 return
-            self._undo.remove(undo)
+            due.remove(undo)
             undo()

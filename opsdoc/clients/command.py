@@ -8,7 +8,8 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from opsdoc.clients import Live
@@ -25,12 +26,21 @@ class Output(NamedTuple):
     stderr: bytes
 
 
-def run(argv: Sequence[str], live: Live, timeout: float, install_hint: str = "") -> Output:
+def run(
+    argv: Sequence[str],
+    live: Live,
+    timeout: float,
+    install_hint: str = "",
+    *,
+    env: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Output:
     """Run a child to its end and return its output.
 
-    The child gets no standard input and a session of its own. When `timeout` seconds or the run's deadline pass, when
-    the run is stopped or when it writes more than 64 MiB, its whole group is killed and TimedOut, Interrupted or
-    Malformed is raised. A missing program is Unsupported with `install_hint`.
+    The child gets no standard input, a session of its own, `env` on top of our environment and, if one is given,
+    `folder` to stand in. When `timeout` seconds or the run's deadline pass, when the run is stopped or when it writes
+    more than 64 MiB, its whole group is killed and TimedOut, Interrupted or Malformed is raised. A missing program is
+    Unsupported with `install_hint`.
     """
     ends = time.monotonic() + min(timeout, live.remaining())
     try:
@@ -40,7 +50,8 @@ def run(argv: Sequence[str], live: Live, timeout: float, install_hint: str = "")
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**os.environ, "LC_ALL": "C", **(env or {})},
+            cwd=folder,
         )
     except FileNotFoundError:
         raise Unsupported(f"{argv[0]} is not installed", install_hint) from None

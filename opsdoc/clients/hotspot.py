@@ -6,7 +6,10 @@ The protocol and its dangers are those of HotSpot's attachListener_posix.cpp and
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import os
+import pwd
 import signal
 import socket
 import stat
@@ -20,11 +23,11 @@ from opsdoc.clients import Live, jvm
 from opsdoc.clients.below import below
 from opsdoc.clients.jvm import Jvm
 from opsdoc.clients.proc import gone
-from opsdoc.model import Denied, Malformed, TimedOut, Unreachable, Unsupported
+from opsdoc.model import Denied, Interrupted, Malformed, TimedOut, Unreachable, Unsupported
 from opsdoc.redact import Redactor
 
-HANDSHAKE = 3.0  # seconds until the socket must be there after the signal: 5 to 220 ms were measured
-LAST_MOMENT = 0.1  # seconds that a JVM that was signalled has to find the marker when the run is stopped
+HANDSHAKE = 10.0  # seconds until the socket must be there after the signal: 5 to 220 ms, but a full GC holds it up
+LAST_MOMENT = 0.4  # seconds that a JVM that was signalled has to find the marker when the run is stopped
 REPLY_TIMEOUT = 8.0  # seconds: a dump of a JVM with Serial GC and a counted loop took 3 s
 REPLY_CAP = 64 << 20
 
@@ -71,21 +74,23 @@ class ThreadDump(NamedTuple):
         try:
             with (
                 below(target.folder, "root/tmp", live) as tmp,
-                _connected(target, tmp) as connection,
-                live.undone_by(lambda: _hang_up(connection)),
+                connected(target, tmp) as connection,
+                live.undone_by(lambda: hang_up(connection)),
             ):
                 reply = _exchange(connection, live)
+            if live.stopping.is_set():  # then it was we who hung up
+                raise Interrupted("the thread dump was given up with the run")
         except (FileNotFoundError, ConnectionRefusedError):
             raise Unreachable(f"process {self.pid} no longer listens on its attach socket") from None
         live.pause(self.pid, round(time.monotonic() - began, 4), "thread dump: until the reply ended, an upper bound")
-        return _body(reply)
+        return body(reply, target, live)
 
     def recorded(self, value: bytes, redactor: Redactor) -> bytes:
         return redactor.lines(value)
 
 
 @contextlib.contextmanager
-def _connected(target: Jvm, tmp: int) -> Iterator[socket.socket]:
+def connected(target: Jvm, tmp: int) -> Iterator[socket.socket]:
     """A connection to the JVM's socket, proven to be the JVM's: a socket of its owner, with its pid at the other end.
 
     The file is opened first and dialled through the descriptor, so that nobody can put a symlink in its place.
@@ -96,7 +101,7 @@ def _connected(target: Jvm, tmp: int) -> Iterator[socket.socket]:
     try:
         seen = os.fstat(file)
         if not stat.S_ISSOCK(seen.st_mode) or seen.st_uid != target.status.euid:
-            raise Unsupported(f"process {target.pid}: {target.socket_name} is not the JVM's own socket")
+            raise _not_its_own(target)
         connection.settimeout(1.0)
         connection.connect(f"/proc/self/fd/{file}")
         peer, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
@@ -105,31 +110,44 @@ def _connected(target: Jvm, tmp: int) -> Iterator[socket.socket]:
         yield connection
     except (TimeoutError, BlockingIOError):  # the latter when the queue of those who wait is full
         raise TimedOut(f"process {target.pid} does not accept connections on its attach socket") from None
+    except OSError as error:
+        if error.errno == errno.EPROTOTYPE:  # it is one for datagrams
+            raise _not_its_own(target) from None
+        raise
     finally:
         os.close(file)
         connection.close()
 
 
+def _not_its_own(target: Jvm) -> Unsupported:
+    return Unsupported(f"process {target.pid}: {target.socket_name} is not the JVM's own socket")
+
+
 def _answers(target: Jvm, tmp: int) -> bool:
     try:
-        with _connected(target, tmp):
+        with connected(target, tmp):
             return True
     except (FileNotFoundError, ConnectionRefusedError):
         return False
 
 
-def _hang_up(connection: socket.socket) -> None:
+def hang_up(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
 
 
+def request(operation: str, argument: str = "") -> bytes:
+    """A request of protocol version 1, which always has three arguments."""
+    return f"1\0{operation}\0{argument}\0\0\0".encode()
+
+
 def _exchange(connection: socket.socket, live: Live) -> bytes:
-    """One request of protocol version 1 (always three arguments) and its whole reply."""
+    """Ask for a thread dump and read the whole reply."""
     ends = time.monotonic() + min(REPLY_TIMEOUT, live.remaining())
     chunks: list[bytes] = []
     size = 0
     try:
-        connection.sendall(b"1\0threaddump\0\0\0\0")
+        connection.sendall(request("threaddump"))
         while True:
             connection.settimeout(max(0.001, ends - time.monotonic()))
             chunk = connection.recv(1 << 18)
@@ -147,13 +165,29 @@ def _exchange(connection: socket.socket, live: Live) -> bytes:
         raise Unreachable(f"the JVM broke off its reply: {error.strerror}") from None
 
 
-def _body(reply: bytes) -> bytes:
-    code, newline, body = reply.partition(b"\n")
+def body(reply: bytes, target: Jvm, live: Live) -> bytes:
+    """What a reply says, if it says that the operation was done."""
+    code, newline, text = reply.partition(b"\n")
     if not reply:
-        raise Denied("the JVM closed the connection: it accepts its own user only (JDK 8), or is ending")
+        raise Denied(
+            "the JVM closed the connection: it accepts its own user only (JDK 8), or is ending",
+            _as_its_user(target, live),
+        )
     if code.strip() != b"0" or not newline:
         raise Malformed(f"the JVM answered {reply[:80]!r}")
-    return body
+    return text
+
+
+def _as_its_user(target: Jvm, live: Live) -> str:
+    """The hint for a JVM that takes requests of its own user only: this command line as that user, if it is not us."""
+    euid = target.status.euid
+    if os.geteuid() != 0 or euid == 0:
+        return ""
+    try:
+        user = pwd.getpwuid(euid).pw_name
+    except KeyError:
+        user = f"'#{euid}'"
+    return f"sudo -u {user} {live.again}"
 
 
 def _ask_for_socket(target: Jvm, tmp: int, live: Live) -> None:
@@ -169,7 +203,7 @@ def _ask_for_socket(target: Jvm, tmp: int, live: Live) -> None:
         with _marker(target, tmp, live, signalled):
             signalled.set()
             signal.pidfd_send_signal(pidfd, signal.SIGQUIT)
-            ends = time.monotonic() + min(HANDSHAKE, live.remaining())
+            ends = time.monotonic() + max(0.0, min(HANDSHAKE, live.remaining() - 1))
             pause = 0.005
             while not _answers(target, tmp):
                 if time.monotonic() > ends:
@@ -203,7 +237,10 @@ def _marker(target: Jvm, tmp: int, live: Live, signalled: threading.Event) -> It
             name = f"{path}/{target.marker_name}"
             live.announce(f"creates {name} for a moment: with it the JVM takes SIGQUIT as a request to attach")
             live.target_files.append(name)
-            with live.undone_by(lambda folder=folder: _retire(target, folder, tmp, signalled)):  # type: ignore[misc]
+            kept = os.dup(folder), os.dup(tmp)  # the marker may have to outlive this call
+            to_leave = name if _has_listened(target) else ""
+            retire = functools.partial(_retire, target, *kept, live, signalled, to_leave)
+            with live.undone_at_last(retire):
                 if _owned(file, target):
                     yield
                     return
@@ -222,13 +259,31 @@ def _owned(file: int, target: Jvm) -> bool:
         os.close(file)
 
 
-def _retire(target: Jvm, folder: int, tmp: int, signalled: threading.Event) -> None:
-    """Remove the marker. A JVM that was signalled and does not find it prints a dump into its own output."""
-    ends = time.monotonic() + LAST_MOMENT
+def _has_listened(target: Jvm) -> bool:
+    """Whether the JVM has had an attach socket, which was deleted: its listener is still there."""
+    for name in (target.folder / "task").glob("*/comm"):
+        with contextlib.suppress(OSError):
+            if name.read_bytes() == b"Attach Listener\n":
+                return True
+    return False
+
+
+def _retire(target: Jvm, folder: int, tmp: int, live: Live, signalled: threading.Event, to_leave: str) -> None:
+    """Remove the marker. A JVM that was signalled and does not find it prints a dump into its own output.
+
+    One that finds neither the marker nor the socket it once had lets nobody attach any more, and ignores SIGQUIT for
+    the rest of its life (measured on 11, 17, 21 and 25): to such a one the marker is left, and that is said.
+    """
+    ends = (live.stopped or time.monotonic()) + LAST_MOMENT
     while signalled.is_set() and time.monotonic() < ends and not _exists(target.socket_name, tmp):
         time.sleep(0.005)
-    with contextlib.suppress(OSError):
-        os.unlink(target.marker_name, dir_fd=folder)
+    if to_leave and signalled.is_set() and not _exists(target.socket_name, tmp):
+        live.announce(f"leaves {to_leave}, which the JVM has yet to see: remove it when {target.socket_name} is there")
+    else:
+        with contextlib.suppress(OSError):
+            os.unlink(target.marker_name, dir_fd=folder)
+    os.close(folder)
+    os.close(tmp)
 
 
 def _exists(name: str, folder: int) -> bool:

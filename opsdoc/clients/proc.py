@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from opsdoc.clients import Live
-from opsdoc.model import Unreachable
-from opsdoc.parsers.procfs import SEPARATOR, container_of, mapped_files, runtime_of
+from opsdoc.model import Malformed, Unreachable
+from opsdoc.parsers.cgroup import container_of
+from opsdoc.parsers.procfs import SEPARATOR, mapped_files, runtime_of
+from opsdoc.parsers.vmstat import compact, wanted
 from opsdoc.redact import Redactor
 
 STAT_SIZE = 1024  # a stat line has about 330 bytes at most
@@ -56,6 +58,9 @@ class Box:
             "stat": "\n".join(rows),
             "cpu_pressure": _text(live.proc / "pressure/cpu"),
             "io_pressure": _text(live.proc / "pressure/io"),
+            "memory_pressure": _text(live.proc / "pressure/memory"),
+            "vmstat": wanted(_text(live.proc / "vmstat")),
+            "softirqs": compact(_text(live.proc / "softirqs")),
         }
 
 
@@ -125,7 +130,7 @@ class Details(NamedTuple):
             "argv": None if argv is None else live.redactor.argv(_argv(argv)),
             "status": status,
             **_account(status),
-            "runtime": None if maps is None else runtime_of(mapped_files(_decoded(maps))),
+            "runtime": None if maps is None else _runtime(folder, maps),
             "container": None if cgroup is None else container_of(_decoded(cgroup)),
             "unknown": unknown,
             "hint": live.as_root(),
@@ -194,6 +199,28 @@ def _argv(raw: bytes) -> list[str]:
     if parts and not parts[-1]:
         parts.pop()
     return [part.decode("utf-8", "backslashreplace") for part in parts]
+
+
+def _runtime(folder: Path, maps: bytes) -> str:
+    """The runtime by what is mapped; where that tells nothing, by the headers of the program: Go leaves its mark there.
+
+    Three small reads at most, of pages that the program runs from. `/proc/PID/exe` leads past every symlink.
+    """
+    mapped = runtime_of(mapped_files(_decoded(maps)))
+    if mapped != "native":
+        return mapped
+    from opsdoc.parsers import elf
+
+    try:
+        descriptor = os.open(folder / "exe", os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return mapped
+    try:
+        return elf.runtime(lambda offset, size: os.pread(descriptor, size, offset)) or mapped
+    except (OSError, Malformed):
+        return mapped
+    finally:
+        os.close(descriptor)
 
 
 def _account(status: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import os
 import shlex
@@ -128,7 +127,7 @@ def _run(probe: Probe, own: tuple[Param, ...], others: tuple[Param, ...], given:
 
 def limit_names(probe: Probe) -> list[str]:
     """The limits that can be set for a probe: `signal.field`."""
-    return [f"{signal}.{field.name}" for signal, known in probe.limits.items() for field in dataclasses.fields(known)]
+    return [f"{signal}.{name}" for signal, known in probe.limits.items() for name in known._fields]
 
 
 def _limit_rows(probe: Probe) -> list[tuple[str, str]]:

@@ -140,4 +140,4 @@ def _elsewhere(name: str) -> bool:
     if signal not in {module.name for module in pkgutil.iter_modules(signals.__path__)}:
         return False
     found = getattr(importlib.import_module(f"{signals.__name__}.{signal}"), "Limits", None)
-    return limit in getattr(found, "__dataclass_fields__", ())
+    return limit in getattr(found, "_fields", ())

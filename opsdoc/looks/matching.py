@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from opsdoc.looks import sampling
-from opsdoc.looks.sampling import Usage, usage_of
-from opsdoc.looks.stacks import Seen
-from opsdoc.looks.watch import Watched
-from opsdoc.model import Frame, Point, ProbeError, Share, Unknown, Unseen, known
+from opsdoc.looks import quotas, sampling
+from opsdoc.looks.quotas import Looked
+from opsdoc.looks.sampling import Sample, Usage, usage_of
+from opsdoc.looks.stacks import CutShort, Seen
+from opsdoc.looks.watched import Watched
+from opsdoc.model import Frame, Observation, Point, ProbeError, Share, Unknown, Unseen, known
 from opsdoc.parsers.procfs import Stat
+from opsdoc.signals.kernel import Syscall
 from opsdoc.signals.origin import first_app
 from opsdoc.signals.processes import Process, Role, Thread
 
@@ -79,24 +80,28 @@ def threads(one: Watched, mask: Mask) -> Iterator[Thread | Unseen]:
     lively = one.lively()
     wanted = {one.ids_there.get(tid, tid) for tid in lively}
     dumps: list[dict[int, Seen]] = []
-    reason = ""
+    failed: ProbeError | None = None
     for dump in one.dumps:
         try:
             dumps.append(one.stacks.read(dump.raw, wanted, one.complement) if one.stacks is not None else {})
         except ProbeError as error:
-            reason = error.detail
-    if reason:
-        yield Unseen(subject=f"{one.subject}: stacks", reason="malformed", detail=reason)
-    no_stacks = Unknown(reason or _why_no_stacks(one))
+            failed = error
+    told = any(blind.subject == f"{one.subject}: stacks" for blind in one.unseen)
+    cut = next((dump.reason for dump in dumps if isinstance(dump, CutShort)), "")
+    if failed is not None and not told:
+        yield failed.unseen(f"{one.subject}: stacks")
+    elif cut:
+        yield Unseen(subject=f"{one.subject}: stacks", reason="malformed", detail=cut)
+    no_stacks = Unknown(cut or (_why_no_stacks(one) if failed is None or told else failed.detail))
     for tid in lively:
         match = _match(dumps, one.ids_there.get(tid, tid))
         bare = thread(one, one.samples[-1].stats[tid], mask)
-        role, frames = _role_and_frames(one, match, bool(dumps), no_stacks)
+        role, frames = _role_and_frames(one, match, bool(dumps) and not cut, no_stacks)
         if match is None:
-            yield dataclasses.replace(bare, role=role, frames=frames, samples=_history(one, tid, None))
+            bare = bare.replaced(role=role, frames=frames, samples=_history(one, tid, None))
+            yield _sampled(bare, one, mask)
             continue
-        yield dataclasses.replace(
-            seen_as(bare, match.seen, one.stacks.source if one.stacks is not None else "", mask),
+        yield seen_as(bare, match.seen, one.stacks.source if one.stacks is not None else "", mask).replaced(
             role=role,
             frames=frames,
             agreement=match.agreement if match.frame else None,
@@ -128,8 +133,7 @@ def seen_as(bare: Thread, seen: Seen, source: str, mask: Mask) -> Thread:
     """A thread of the kernel as the runtime knows it: its full name, its state, its stack and how that was taken."""
     name = mask(seen.name)
     there = bare.ns_tid if isinstance(bare.ns_tid, int) else None
-    return dataclasses.replace(
-        bare,
+    return bare.replaced(
         subject=_thread_subject(bare.tid, there, name),
         name=name,
         state=seen.state or bare.state,
@@ -164,11 +168,79 @@ def _thread_subject(tid: int | Unknown, there: int | None, name: str) -> str:
     return f"{tid} {tid if there is None else there:#x} {name}"
 
 
+def _sampled(bare: Thread, one: Watched, mask: Mask) -> Thread:
+    """A thread that no dump knows, with the stack that perf saw most, or else with what the kernel tells."""
+    tid = known(bare.tid)
+    sampled, view = one.perf.get(tid or 0), one.views.get(tid or 0)
+    if sampled is not None and sampled.frames and not isinstance(bare.role, Unknown):
+        frames = tuple(frame._replace(function=mask(frame.function)) for frame in sampled.frames)
+        bare = bare.replaced(frames=frames, agreement=sampled.agreement, source="perf record")
+    return bare if view is None else _by_kernel(bare, view)
+
+
+def without_dump(one: Watched, tids: Sequence[int], sample: Sample, mask: Mask) -> Iterator[Thread]:
+    """Threads of a process that tells no stacks, by what perf saw of them or the kernel tells."""
+    for tid in tids:
+        bare = thread(one, sample.stats[tid], mask)
+        role: Role = "kernel" if one.runtime == "kernel" else "native"
+        yield _sampled(bare.replaced(role=role, frames=Unknown(_why_no_stacks(one))), one, mask)
+
+
+def _by_kernel(bare: Thread, view: Mapping[str, Any]) -> Thread:
+    """A thread with what the kernel tells of it: what it waits in, and its stack in the kernel."""
+    from opsdoc.looks import native
+    from opsdoc.parsers.syscalls import stack_frames
+
+    doing = native.explain(view)
+    frames: tuple[Frame, ...] | Unknown | None = bare.frames
+    if isinstance(doing, str) and doing.startswith(
+        "runs"
+    ):  # its kernel stack is that of the interrupt that we met it in
+        frames = Unknown("it runs, and the kernel does not tell where; perf does")
+    elif stack := stack_frames(view["stack"] or ""):
+        frames = tuple(Frame(place.symbol, place.dso, None, "runtime") for place in stack)
+    elif "stack" in view["unknown"]:
+        frames = Unknown(view["unknown"]["stack"])
+    source = "wchan, syscall and stack of /proc/PID/task/TID"
+    return bare.replaced(kernel=doing, frames=frames, source=source)
+
+
+def counters(watched: Sequence[Watched], mask: Mask) -> Iterator[Observation | Unseen]:
+    """The heaps and the quotas of the processes under watch, over the window."""
+    for one in watched:
+        if len(one.heap) == 2:
+            from opsdoc.looks.heaps import heap
+
+            own = sum(dump.took for dump in one.dumps)
+            yield heap(one.pid, f"heap of {one.pid} {mask(one.stat.name)}", one.heap[0], one.heap[1], own)
+    looked = [Looked(one.pid, mask(one.stat.name), one.cgroup[0], one.cgroup[-1]) for one in watched if one.cgroup]
+    used = {one.pid: sum(rate.cpu for rate in one.rates.values()) for one in watched}
+    yield from quotas.quotas([one for one in looked if one.earlier is not one.later], used)
+    yield from quotas.blind(looked)
+
+
+def syscalls(watched: Sequence[Watched], mask: Mask) -> Iterator[Syscall]:
+    """The system calls that the threads sampled by perf were in, each with its part of the CPU."""
+    for one in watched:
+        for tid, sampled in one.perf.items():
+            if tid not in one.rates:
+                continue
+            for name, share in sampled.syscalls:
+                yield Syscall(
+                    subject=f"{name} of {tid} {mask(one.stat.name)}",
+                    pid=one.pid,
+                    tid=tid,
+                    name=name,
+                    cpu=round(one.rates[tid].cpu * share.seen / max(1, share.of), 4),
+                    agreement=share,
+                )
+
+
 def cut(thread: Thread, frames: int) -> Thread:
     """A thread with that many frames of its stack, the innermost first; 0 leaves all."""
     if not frames or not isinstance(thread.frames, tuple):
         return thread
-    return dataclasses.replace(thread, frames=thread.frames[:frames])
+    return thread.replaced(frames=thread.frames[:frames])
 
 
 def _match(dumps: Sequence[dict[int, Seen]], tid_there: int) -> Match | None:
@@ -200,7 +272,7 @@ def _role_and_frames(
         seen = match.seen
         return seen.role, Unknown(seen.doubt) if seen.doubt else seen.frames
     if one.runtime == "kernel":
-        return "kernel", Unknown("a kernel thread has no stack that opsdoc reads")
+        return "kernel", no_stacks
     if dumped:  # the runtime does not know this thread: a library made it
         return "native", Unknown("the runtime's dump does not list this thread: it runs native code")
     if one.runtime is not None and one.stacks is None and not one.unseen:
@@ -212,7 +284,7 @@ def _why_no_stacks(one: Watched) -> str:
     if one.unseen:
         return one.unseen[-1].detail
     if one.stacks is None:
-        return f"opsdoc takes no stacks of a {one.runtime} program"
+        return "perf has no sample of it" if one.perf else f"a {one.runtime} program tells no stacks without perf"
     return "no dump was taken"
 
 

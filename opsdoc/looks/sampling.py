@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from opsdoc.clients import proc
 from opsdoc.host import Host
 from opsdoc.model import Interrupted, Malformed, TimedOut, Unknown, Unseen
 from opsdoc.parsers.procfs import CLOCK_TICKS, Stat, System, parse_pressure, parse_scan, parse_system
+from opsdoc.parsers.vmstat import VmStat, parse_softirqs, parse_stalled, parse_vmstat
 from opsdoc.signals.box import Box
 
 NOTICEABLE = 0.05  # cores
@@ -88,6 +89,11 @@ def reaped(pid: int, earlier: Sample, later: Sample) -> float:
     return round(max(0, now.children - before) / span, 4)
 
 
+def accounted(earlier: Sample, later: Sample) -> float:
+    """CPU of all live processes, and of what opsdoc itself started (py-spy, perf) that has ended, in cores."""
+    return sum(rate.cpu for rate in usage(earlier, later).values()) + reaped(later.observer, earlier, later)
+
+
 def with_busy_parent(ranking: list[int], earlier: Sample, later: Sample) -> list[int]:
     """A ranking, and the process whose ended children used the most CPU if it is not in it: no ranking shows those."""
     pids = others(later, usage(earlier, later))
@@ -118,6 +124,9 @@ class BoxSample(NamedTuple):
     cpu_pressure: str | None
     io_pressure: str | None
     booted: int
+    memory_pressure: str | None = None
+    vmstat: str | None = None
+    softirqs: str | None = None
 
 
 def box_sample(host: Host) -> BoxSample:
@@ -126,7 +135,14 @@ def box_sample(host: Host) -> BoxSample:
     files = answer.value
     stat = files["stat"] or ""
     booted = next((int(line.split()[1]) for line in stat.splitlines() if line.startswith("btime ")), 0)
-    return BoxSample(answer.at, parse_system(stat), files["cpu_pressure"], files["io_pressure"], booted)
+    return BoxSample(
+        answer.at,
+        parse_system(stat),
+        files["cpu_pressure"],
+        files["io_pressure"],
+        booted,
+        *(files.get(name) for name in ("memory_pressure", "vmstat", "softirqs")),  # not in recordings of old
+    )
 
 
 def box(earlier: BoxSample, later: BoxSample, accounted: float, ended: int = 0) -> Box:
@@ -142,6 +158,8 @@ def box(earlier: BoxSample, later: BoxSample, accounted: float, ended: int = 0) 
     }
     busy_by_cpu = {n: 1 - (row.idle + row.iowait) / row.total for n, row in each.items() if row.total}
     busiest = max(busy_by_cpu, key=lambda n: busy_by_cpu[n], default=None)
+    softirq_by_cpu = {n: round(row.softirq / row.total, 4) for n, row in each.items() if row.total}
+    interrupted = max(softirq_by_cpu, key=lambda n: softirq_by_cpu[n], default=None)
     idle = (times.idle + times.iowait) / total
     working = (1 - idle - times.steal / total) * cpus
     nothing_passed = Unknown("the CPU counters did not move")
@@ -160,9 +178,9 @@ def box(earlier: BoxSample, later: BoxSample, accounted: float, ended: int = 0) 
         steal=share(times.steal),
         busiest_cpu=nothing_passed if busiest is None else round(busy_by_cpu[busiest], 4),
         busiest_cpu_id=nothing_passed if busiest is None else busiest,
-        busiest_softirq=max(
-            (round(row.softirq / row.total, 4) for row in each.values() if row.total), default=nothing_passed
-        ),
+        busiest_softirq=nothing_passed if interrupted is None else softirq_by_cpu[interrupted],
+        busiest_softirq_id=nothing_passed if interrupted is None else interrupted,
+        **_softirq_kind(earlier, later, interrupted, span),
         runnable=later.system.runnable,
         blocked=later.system.blocked,
         forks_per_second=round(max(0, later.system.forks - earlier.system.forks) / span, 2),
@@ -170,7 +188,50 @@ def box(earlier: BoxSample, later: BoxSample, accounted: float, ended: int = 0) 
         ended=ended,
         pressure=_pressure(later.cpu_pressure),
         io_pressure=_pressure(later.io_pressure),
+        **_memory(earlier, later, span),
     )
+
+
+# Raised by every tick of the clock on every CPU, whatever happens: the most frequent, and hardly ever the reason.
+_CLOCKWORK = frozenset({"TIMER", "SCHED", "HRTIMER", "RCU"})
+_FEW = 50.0  # per second: fewer soft interrupts of a kind fill no noticeable part of a CPU
+
+
+def _softirq_kind(earlier: BoxSample, later: BoxSample, cpu: int | None, span: float) -> dict[str, Any]:
+    """The kind of soft interrupt that ran most often on a CPU, and how often; the clock's own only if no other did."""
+    try:
+        then, now = parse_softirqs(earlier.softirqs or ""), parse_softirqs(later.softirqs or "")
+    except Malformed as error:
+        unknown = Unknown(error.detail if later.softirqs else "this kernel does not count soft interrupts by kind")
+        return {"softirq_kind": unknown, "softirq_rate": unknown}
+    before = then.get(cpu or 0, {})
+    rates = {k: max(0, count - before.get(k, count)) / span for k, count in now.get(cpu or 0, {}).items()}
+    told = {kind: rate for kind, rate in rates.items() if kind not in _CLOCKWORK and rate >= _FEW} or rates
+    kind = max(told, key=lambda kind: told[kind], default=None)
+    if kind is None or not told[kind]:
+        return {"softirq_kind": None, "softirq_rate": None}
+    return {"softirq_kind": kind, "softirq_rate": round(told[kind], 1)}
+
+
+def _memory(earlier: BoxSample, later: BoxSample, span: float) -> dict[str, Any]:
+    """How much memory was fetched back and freed in between: shares and rates, null where the kernel does not count."""
+    try:
+        waited = parse_stalled(later.memory_pressure or "") - parse_stalled(earlier.memory_pressure or "")
+        pressure: float | Unknown = round(min(1.0, max(0, waited) / 1e6 / span), 4)
+    except Malformed as error:
+        pressure = Unknown(error.detail) if later.memory_pressure else _NO_PRESSURE
+    try:
+        if later.vmstat is None or earlier.vmstat is None:
+            raise Malformed("there is no /proc/vmstat")
+        counted = {
+            name: None if now is None or then is None else round(max(0, now - then) / span, 1)
+            for name, then, now in zip(
+                VmStat._fields, parse_vmstat(earlier.vmstat), parse_vmstat(later.vmstat), strict=True
+            )
+        }
+    except Malformed as error:
+        return {"memory_pressure": pressure, **dict.fromkeys(VmStat._fields, Unknown(error.detail))}
+    return {"memory_pressure": pressure, **counted}
 
 
 def started_at(stat: Stat, booted: int) -> str:
@@ -179,9 +240,12 @@ def started_at(stat: Stat, booted: int) -> str:
     return moment.isoformat(timespec="seconds")
 
 
+_NO_PRESSURE = Unknown("this kernel keeps no pressure information (/proc/pressure)")
+
+
 def _pressure(text: str | None) -> float | Unknown | None:
     if text is None:
-        return Unknown("this kernel keeps no pressure information (/proc/pressure)")
+        return _NO_PRESSURE
     try:
         return parse_pressure(text)
     except Malformed as error:

@@ -25,11 +25,18 @@ class Seen(NamedTuple):
     doubt: str | None = None
 
 
+class CutShort(dict[int, Seen]):
+    """The threads of a dump whose end is missing: what it has of them is true, but some may not be in it."""
+
+    reason = "the thread dump was cut short: threads are missing from it"
+
+
 @dataclass(frozen=True, slots=True)
 class Stacks(ABC):
     """How the stacks of one process are taken; `started` (ticks after boot) proves that it is the same process."""
 
     source: ClassVar[str]
+    pauses: ClassVar[bool] = False  # whether the process stands still for a dump
 
     pid: int
     started: int
@@ -37,6 +44,17 @@ class Stacks(ABC):
     def prepare(self) -> Question[Any] | None:
         """What must be asked once before the first dump."""
         return None
+
+    def costly(self, names: Sequence[str]) -> bool:  # noqa: ARG002
+        """Whether one dump may stop the process for so long that a second must not be taken.
+
+        `names` are the names of its threads as the kernel has them, 15 characters long.
+        """
+        return False
+
+    def at_work(self, seen: Seen) -> bool:
+        """Whether a thread was seen in code that uses CPU, and not where it waits."""
+        return seen.role != "app" or bool(seen.frames)
 
     @abstractmethod
     def question(self) -> Question[bytes]:

@@ -1,197 +1,90 @@
-"""Processes under watch: the CPU and the stacks of their threads, taken in the same window."""
+"""The watch over the hottest processes: CPU, stacks and counters of the same window."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from opsdoc.clients import proc
+from opsdoc.clients import Question
+from opsdoc.clients.cgroup import Cgroup
 from opsdoc.host import Answer, Host
-from opsdoc.looks import sampling
-from opsdoc.looks.sampling import Sample, Usage, usage
-from opsdoc.looks.stacks import Stacks
+from opsdoc.looks import dark, dumps, quotas, sampling
+from opsdoc.looks.sampling import usage
+from opsdoc.looks.watched import PATIENCE, Watched, find_ids_there, look_into
 from opsdoc.model import Interrupted, ProbeError, TimedOut, Unseen
-from opsdoc.parsers.procfs import Stat, parse_status
+from opsdoc.parsers.procfs import Stat
 
 ROUNDS = 10  # looks at the watched threads in a window
-DUMP_EVERY = 2  # rounds: a dump stops a JVM for 7 to 20 ms, and one by py-spy costs 40 ms of CPU
-DETAILED = 50  # processes of a ranking that are looked into: with -n 0 there may be thousands, all of them idle
+DUMP_EVERY = 2  # rounds: one dump by py-spy costs 40 ms of CPU
 FOLLOWED = 16  # threads of a process whose CPU is followed from round to round
-LIVELY = 0.005  # cores: a thread below one clock tick in two seconds did nothing that is worth a stack
 
 
-class Dump(NamedTuple):
-    """A dump as it came, when it was asked for and how long it took (seconds)."""
+def begin(host: Host, stats: Sequence[Stat], most: int = 0) -> list[Watched]:
+    """Put processes under watch: their details, the first sample of their threads, their stacks within reach.
 
-    raw: bytes
-    at: float
-    took: float
-
-
-@dataclass(slots=True)
-class Watched:
-    """One process under watch. The first and the last of its samples are of all its threads."""
-
-    stat: Stat
-    details: Mapping[str, Any] = field(default_factory=dict)
-    stacks: Stacks | None = None
-    every: int = DUMP_EVERY
-    samples: list[Sample] = field(default_factory=list)
-    dumps: list[Dump] = field(default_factory=list)
-    complement: Any = None  # what the last dump could not tell: see Stacks.complement
-    unseen: list[Unseen] = field(default_factory=list)
-    rates: Mapping[int, Usage] = field(default_factory=dict)  # CPU by thread over all that was watched, hottest first
-    in_container: bool = False  # whether its threads have other ids inside
-    ids_there: Mapping[int, int] = field(default_factory=dict)  # thread ids in the innermost pid namespace
-
-    @property
-    def pid(self) -> int:
-        return self.stat.pid
-
-    @property
-    def subject(self) -> str:
-        return f"process {self.pid} {self.stat.name}"
-
-    @property
-    def runtime(self) -> str | None:
-        """The runtime as `procfs.runtime_of` names it, `kernel`, or None if it could not be seen."""
-        if self.pid == 2 or self.stat.ppid == 2:
-            return "kernel"
-        runtime: str | None = self.details.get("runtime")
-        return runtime
-
-    def lively(self) -> list[int]:
-        """The threads that used any CPU, hottest first."""
-        return [tid for tid, rate in self.rates.items() if rate.cpu >= LIVELY]
-
-    def wants_dump(self, number: int, budget: float) -> bool:
-        """Whether a dump is due in a round: the first always, more only when they fit into the budget for pauses."""
-        if self.stacks is None or number % self.every:
-            return False
-        took = [dump.took for dump in self.dumps]
-        return not took or sum(took) + max(took) <= budget
-
-
-def look_into(host: Host, stats: Sequence[Stat]) -> list[Watched]:
-    """Processes with their details and the way to their stacks."""
-    watched = [Watched(stat) for stat in stats]
-    for one, answer in zip(watched, host.gather([proc.Details(one.pid) for one in watched]), strict=True):
-        if isinstance(answer, ProbeError):
-            answer.hint = ""
-            one.unseen.append(answer.unseen(one.subject))
-            continue
-        one.details = answer.value
-        status = one.details["status"]
-        one.in_container = bool(status) and len(parse_status(status).ids) > 1
-        one.stacks = stacks_for(one.runtime, one.pid, one.stat.started)
-        if unknown := one.details["unknown"]:
-            detail = "; ".join(unknown.values())
-            one.unseen.append(Unseen(subject=one.subject, reason="denied", detail=detail, hint=one.details["hint"]))
-    return watched
-
-
-def stacks_for(runtime: str | None, pid: int, started: int) -> Stacks | None:
-    """The way to take stacks of a runtime, or None where opsdoc knows none."""
-    # Imported here: a box without a JVM need not pay for what reads its dumps.
-    if runtime == "jvm":
-        from opsdoc.looks.java_stacks import HotspotStacks
-
-        return HotspotStacks(pid, started)
-    if runtime is not None and runtime.startswith("python"):
-        from opsdoc.looks.python_stacks import PythonStacks
-
-        return PythonStacks(pid, started)
-    return None
-
-
-def begin(host: Host, stats: Sequence[Stat]) -> list[Watched]:
-    """Put processes under watch: their details, the first sample of their threads, their stacks within reach."""
+    `most` is how many dumps of each will be wanted, as in `follow`.
+    """
     watched = look_into(host, stats)
     for one in watched:
         _sample(host, one)
-    _prepare(host, watched)
+    _read_counters(host, watched)
+    dumps.prepare(host, watched)
     ways = Counter(type(one.stacks) for one in watched)
     for one in watched:
         if one.stacks is not None:
-            one.every = DUMP_EVERY * ways[type(one.stacks)]
+            one.every = ways[type(one.stacks)] * (1 if most > ROUNDS // DUMP_EVERY else DUMP_EVERY)
     return watched
 
 
-def follow(host: Host, watched: Sequence[Watched], ends: float, budget: float) -> Iterator[Unseen]:
+def follow(host: Host, watched: Sequence[Watched], ends: float, budget: float, most: int = 0) -> Iterator[Unseen]:
     """Look at the watched threads again and again until the run's clock reads `ends`, and at all of them at the end.
 
-    `budget` is how long each process may stand still for it, in seconds. A run that is interrupted or late ends the
-    window early, which is yielded.
+    `budget` is how long each process may stand still for it, in seconds; `most` how many dumps of each are taken (0:
+    as few as tell enough). A run that is interrupted or late ends the window early, which is yielded.
     """
     interval = (ends - host.now()) / ROUNDS
+    perf: Callable[[], None] | None = None
     try:
         for number in range(ROUNDS):
-            next_round = host.now() + interval
-            _dump(host, [one for one in watched if one.wants_dump(number, budget)])
+            next_round = min(host.now() + interval, ends)
+            dumps.take(host, [one for one in watched if dumps.wanted(one, number, budget, most)])
             if number:
-                for one in watched:
-                    _sample(host, one, _busiest(one))
-            if host.now() < min(next_round, ends):
-                host.sleep(min(next_round, ends) - host.now())
+                _sample_busiest(host, watched, number)
+            if number == 1:
+                perf = dark.start(host, watched, ends)
+            if host.now() < next_round:
+                host.sleep(next_round - host.now())
             if host.now() >= ends:
                 break
     except (Interrupted, TimedOut) as error:
         yield Unseen(subject="the rest of the window", reason=error.reason, detail="the window was cut short")
     for one in watched:
         _sample(host, one)
-        if len(one.samples) > 1:
-            one.rates = usage(one.samples[0], one.samples[-1])
+        one.rates = one.rates_so_far()
         find_ids_there(host, one, one.lively())
-    _complete(host, watched)
+    _read_counters(host, watched)
+    dumps.complete(host, watched)
+    if perf is not None:
+        perf()
 
 
-def find_ids_there(host: Host, one: Watched, tids: Sequence[int]) -> None:
-    """Learn the ids that threads of a process in a container have inside."""
-    if one.in_container:
-        pairs = host.ask(proc.ContainerIds(one.pid, tuple(tids))).value
-        one.ids_there = {here: there for here, there in pairs}  # noqa: C416 - pairs are lists after a replay
-
-
-def _prepare(host: Host, watched: Sequence[Watched]) -> None:
-    asked = [(one, question) for one in watched if one.stacks and (question := one.stacks.prepare()) is not None]
-    for (one, _), answer in zip(asked, host.gather([question for _, question in asked]), strict=True):
-        if isinstance(answer, ProbeError):
-            _give_up(one, answer)
-
-
-def _dump(host: Host, due: Sequence[Watched]) -> None:
-    answers = host.gather([one.stacks.question() for one in due if one.stacks is not None])
-    for one, answer in zip(due, answers, strict=True):
-        if isinstance(answer, Answer):
-            one.dumps.append(Dump(answer.value, answer.at, answer.took))
-        else:
-            _give_up(one, answer)
-
-
-def _complete(host: Host, watched: Sequence[Watched]) -> None:
-    """Ask for what the dumps could not tell of the threads that used CPU."""
-    asked = []
+def _read_counters(host: Host, watched: Sequence[Watched]) -> None:
+    """The heap of each JVM and the quota of each cgroup, as they stand now."""
+    asked: list[tuple[Watched, list[Answer[Any]], Question[Any]]] = []
     for one in watched:
-        if one.stacks is not None and one.dumps:
-            tids = {one.ids_there.get(tid, tid) for tid in one.lively()}
-            question = one.stacks.complement([dump.raw for dump in one.dumps], tids)
-            if question is not None:
-                asked.append((one, question))
-    for (one, _), answer in zip(asked, host.gather([question for _, question in asked]), strict=True):
+        if not one.cgroup or quotas.limited(one.cgroup[0].value):
+            asked.append((one, one.cgroup, Cgroup(one.pid)))
+        if one.runtime == "jvm":
+            from opsdoc.clients.hsperf import PerfData
+
+            asked.append((one, one.heap, PerfData(one.pid, one.stat.started)))
+    answers = host.gather([question for _, _, question in asked], within=PATIENCE)
+    for (one, kept, _), answer in zip(asked, answers, strict=True):
         if isinstance(answer, Answer):
-            one.complement = answer.value
-        else:
-            one.unseen.append(answer.unseen(f"{one.subject}: stacks"))
-
-
-def _give_up(one: Watched, error: ProbeError) -> None:
-    """No more dumps of a process; those taken before the failure stay."""
-    one.unseen.append(error.unseen(f"{one.subject}: stacks"))
-    one.every = ROUNDS + 1
-    if not one.dumps:
-        one.stacks = None
+            kept.append(answer)
+        elif kept is one.heap and all(blind.detail != answer.detail for blind in one.unseen):
+            one.unseen.append(answer.unseen(f"{one.subject}: heap"))  # a box without cgroups lacks nothing
 
 
 def _sample(host: Host, one: Watched, tids: tuple[int, ...] = ()) -> None:
@@ -199,8 +92,15 @@ def _sample(host: Host, one: Watched, tids: tuple[int, ...] = ()) -> None:
         one.samples.append(sampling.threads(host, one.pid, tids))
     except ProbeError as error:
         error.hint = ""  # `opsdoc top` would not bring a process back that ended meanwhile
-        if all(blind.reason != error.reason for blind in one.unseen):
+        if all((blind.subject, blind.reason) != (one.subject, error.reason) for blind in one.unseen):
             one.unseen.append(error.unseen(one.subject))
+
+
+def _sample_busiest(host: Host, watched: Sequence[Watched], number: int) -> None:
+    for one in watched:
+        _sample(host, one, _busiest(one))
+        if number == 1:  # from now on it is known which threads are hot
+            find_ids_there(host, one, list(one.rates_so_far())[:FOLLOWED])
 
 
 def _busiest(one: Watched) -> tuple[int, ...]:

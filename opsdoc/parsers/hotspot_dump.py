@@ -77,6 +77,11 @@ _FRAME = re.compile(r"^[ \t]+at (.+\))[ \t]*$", re.MULTILINE)
 _MODULE = re.compile(r"^.*/(?=[^\d/])")
 
 
+def frame(text: str) -> Frame:
+    """A frame as java.lang.StackTraceElement prints it: `java.base/java.lang.Thread.run(Thread.java:840)`."""
+    return _Frames()[text] if text.endswith(")") else Frame(text)
+
+
 class _Frames(dict[str, Frame]):
     """Stack lines to frames. Hundreds of threads wait in the same code, so each distinct line is taken apart once."""
 

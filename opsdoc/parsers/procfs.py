@@ -175,25 +175,29 @@ def mapped_files(text: str) -> frozenset[str]:
 
 
 _PYTHON = re.compile(r"/(?:libpython|python)(\d\.\d{1,2})[^/]*$")
+# By the name of the program itself or of the library that is its runtime, with the version where the name tells it.
+_NAMED = (
+    ("dotnet", re.compile(r"/(?:libcoreclr\.so|dotnet)()$")),
+    ("ruby", re.compile(r"/(?:ruby|libruby(?:\.so\.|-))(\d\.\d{1,2})[^/]*$|/ruby$")),
+    ("php", re.compile(r"/(?:php(?:-fpm|-cgi)?|libphp)(\d(?:\.\d{1,2})?)?(?:\.so)?$")),
+    ("node", re.compile(r"/(?:node|nodejs|libnode\.so[\d.]*)()$")),
+    ("perl", re.compile(r"/perl(\d\.\d{1,2})?[\d.]*$")),  # not libperl, which perf, vim and nginx map as well
+)
 
 
 def runtime_of(paths: frozenset[str]) -> str:
-    """The runtime that a process runs, from what it has mapped: `jvm`, `openj9`, `python 3.11`, `node`, `native`."""
+    """The runtime that a process runs, from what it has mapped: `jvm`, `python 3.11`, `ruby 3.1`, `node`, `native`."""
     names = {path.rpartition("/")[2] for path in paths}
-    if "libj9vm29.so" in names or any(name.startswith("libj9vm") for name in names):
+    if any(name.startswith("libj9vm") for name in names):
         return "openj9"
     if "libjvm.so" in names:
         return "jvm"
     for path in sorted(paths):
         if (match := _PYTHON.search(path)) is not None:
             return f"python {match[1]}"
-    return "node" if "node" in names else "native"
-
-
-_CONTAINER = re.compile(r"(?:docker|libpod|crio|cri-containerd|containerd|kubepods|lxc)\b.*?([0-9a-f]{64})")
-
-
-def container_of(cgroup: str) -> str | None:
-    """The short id (12 digits) of the container named in `/proc/PID/cgroup`, or None."""
-    match = _CONTAINER.search(cgroup)
-    return match[1][:12] if match else None
+    for runtime, named in _NAMED:
+        found = [match for path in sorted(paths) if (match := named.search(path)) is not None]
+        if found:
+            version = next((match[1] for match in found if match[1]), "")
+            return f"{runtime} {version}".rstrip()
+    return "native"

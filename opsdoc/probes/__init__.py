@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -90,7 +89,5 @@ def signal_of(judge: Judge) -> str:
 def limit_names(probe: Probe) -> dict[str, Any]:
     """Every limit of a probe as `signal.field`, with its default."""
     return {
-        f"{signal}.{field.name}": getattr(limits, field.name)
-        for signal, limits in probe.limits.items()
-        for field in dataclasses.fields(limits)
+        f"{signal}.{name}": getattr(limits, name) for signal, limits in probe.limits.items() for name in limits._fields
     }

@@ -9,14 +9,16 @@ from typing import Annotated
 from opsdoc.clients.files import SavedFile
 from opsdoc.clients.proc import gone
 from opsdoc.host import Host
-from opsdoc.looks import matching, sampling, saved, watch
-from opsdoc.looks.stacks import Seen
-from opsdoc.looks.watch import Watched
-from opsdoc.model import Denied, Observation, Total, Unreachable, Unseen, Unsupported, UsageError, Window
+from opsdoc.looks import dark, matching, sampling, saved, watched
+from opsdoc.looks.stacks import CutShort, Seen
+from opsdoc.looks.watched import Watched
+from opsdoc.model import Denied, Observation, ProbeError, Total, Unreachable, Unseen, UsageError, Window
 from opsdoc.options import Duration, Opt, Rows, ThreadId, WindowLength
 from opsdoc.probes import probe
 from opsdoc.signals import stack as stack_signal
 from opsdoc.signals.processes import Thread
+
+MOST_THREADS = 64  # of a program without a runtime: those that have used the most CPU
 
 
 @probe(judges=(stack_signal,), example="opsdoc stack 2609 --tid 0xb26")
@@ -55,11 +57,17 @@ def _live(host: Host, pid: int, window: float) -> Iterator[Thread | Unseen | Win
     main = sampling.threads(host, pid, (pid,)).stats  # its start time is that of the process
     if pid not in main:
         raise gone(pid)
-    (one,) = watch.look_into(host, [main[pid]])
+    (one,) = watched.look_into(host, [main[pid]])
     yield from one.unseen
+    if one.runtime is None and not one.unseen:
+        raise gone(pid)
+    if one.runtime is not None and one.stacks is None:
+        yield from _by_kernel(host, one, window)
+        return
     if not window and not one.in_container:  # the dump tells all
         for tid, seen in _dumped(host, one).items():
             yield matching.from_dump(tid, seen, pid, _source(one), host.redactor.text)
+        yield from one.unseen
         return
     first = last = sampling.threads(host, pid)
     if window:
@@ -67,8 +75,9 @@ def _live(host: Host, pid: int, window: float) -> Iterator[Thread | Unseen | Win
         last = sampling.threads(host, pid)
         one.rates = sampling.usage(first, last)
         yield Window(seconds=round(last.at - first.at, 3))
-    watch.find_ids_there(host, one, list(last.stats))
+    watched.find_ids_there(host, one, list(last.stats))
     dumped = _dumped(host, one)
+    yield from one.unseen
     for tid in one.rates or last.stats:
         there = one.ids_there.get(tid, tid)
         if there in dumped:
@@ -76,22 +85,46 @@ def _live(host: Host, pid: int, window: float) -> Iterator[Thread | Unseen | Win
             yield matching.seen_as(bare, dumped[there], _source(one), host.redactor.text)
 
 
+def _by_kernel(host: Host, one: Watched, window: float) -> Iterator[Thread | Unseen | Window]:
+    """The threads of a program without a runtime that tells stacks: what perf samples in the window, or the kernel."""
+    first = last = sampling.threads(host, one.pid)
+    tids = sorted(last.stats, key=lambda tid: -last.stats[tid].used)[:MOST_THREADS]
+    if window:
+        finish = dark.sample(host, [(one, tid) for tid in tids], window)
+        yield from sampling.let_pass(host, window)
+        last = sampling.threads(host, one.pid)
+        one.rates = sampling.usage(first, last)
+        finish()
+        yield Window(seconds=round(last.at - first.at, 3))
+    one.views = dark.kernel_views(host, one, [tid for tid in tids if tid not in one.perf])
+    watched.find_ids_there(host, one, list(last.stats))
+    yield from one.unseen
+    yield from matching.without_dump(one, [tid for tid in tids if tid in last.stats], last, host.redactor.text)
+
+
 def _source(one: Watched) -> str:
     return "" if one.stacks is None else one.stacks.source
 
 
 def _dumped(host: Host, one: Watched) -> dict[int, Seen]:
-    """One dump of the process; raises what stands in the way of it."""
+    """One dump of the process; raises what stands in the way of it, and notes what it lacks."""
     if one.stacks is None:
-        if one.unseen:
-            blind = one.unseen[-1]
-            raise Denied(blind.detail, blind.hint)
-        raise Unsupported(f"opsdoc takes no stacks of a {one.runtime} program")
+        blind = one.unseen[-1]
+        raise Denied(blind.detail, blind.hint)
     if (question := one.stacks.prepare()) is not None:
         host.ask(question)
+    one.unseen.clear()
     dump = host.ask(one.stacks.question()).value
-    asked = one.stacks.complement([dump], _Every())
-    return one.stacks.read(dump, None, None if asked is None else host.ask(asked).value)
+    complement = None
+    if (asked := one.stacks.complement([dump], _Every())) is not None:
+        try:
+            complement = host.ask(asked).value
+        except ProbeError as error:
+            one.unseen.append(error.unseen(f"{one.subject}: stacks"))
+    seen = one.stacks.read(dump, None, complement)
+    if isinstance(seen, CutShort):
+        one.unseen.append(Unseen(subject=f"{one.subject}: stacks", reason="malformed", detail=seen.reason))
+    return seen
 
 
 class _Every(Container[int]):

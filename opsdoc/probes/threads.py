@@ -7,7 +7,7 @@ from typing import Annotated
 
 from opsdoc.clients.proc import gone
 from opsdoc.host import Host
-from opsdoc.looks import matching, sampling, watch
+from opsdoc.looks import matching, sampling, watched
 from opsdoc.model import Observation, Total, Unseen, Window
 from opsdoc.options import Duration, Opt, Rows, WindowLength
 from opsdoc.probes import probe
@@ -26,12 +26,12 @@ def threads(
     booted, before = sampling.box_sample(host).booted, sampling.processes(host)
     if pid not in before.stats:
         raise gone(pid)
-    (one,) = watch.look_into(host, [before.stats[pid]])
+    (one,) = watched.look_into(host, [before.stats[pid]])
     first = sampling.threads(host, pid)
     yield from sampling.let_pass(host, window)
     last, after = sampling.threads(host, pid), sampling.processes(host)
     one.rates = sampling.usage(first, last)
-    watch.find_ids_there(host, one, list(one.rates)[: rows or None])
+    watched.find_ids_there(host, one, list(one.rates)[: rows or None])
     yield Window(seconds=round(last.at - first.at, 3))
     if pid in after.stats:
         rate = sampling.usage_of(pid, before, after)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from opsdoc.host import Host
-from opsdoc.looks import matching, sampling, watch
+from opsdoc.looks import matching, sampling, watched
 from opsdoc.model import Observation, Total, Unseen, Window
 from opsdoc.options import Duration, Rows, WindowLength
 from opsdoc.probes import probe
@@ -22,10 +22,9 @@ def top(
     last, box_after = sampling.processes(host), sampling.box_sample(host)
     rates = sampling.usage(first, last)
     ranked = list(sampling.others(last, rates))[: rows or None]
-    looked_into = {one.pid: one for one in watch.look_into(host, [last.stats[p] for p in ranked[: watch.DETAILED]])}
+    looked_into = {one.pid: one for one in watched.look_into(host, [last.stats[p] for p in ranked[: watched.DETAILED]])}
     yield Window(seconds=round(last.at - first.at, 3))
-    accounted = sum(rate.cpu for rate in rates.values())
-    yield sampling.box(box_before, box_after, accounted, sampling.ended(first, last))
+    yield sampling.box(box_before, box_after, sampling.accounted(first, last), sampling.ended(first, last))
     for pid in ranked:
         yield matching.process(
             last.stats[pid],

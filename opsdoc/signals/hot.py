@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from opsdoc.model import Finding, Limit, Observation, Severity, Share, Unknown, Unseen, known
-from opsdoc.signals import naming
+from opsdoc.model import Finding, Frame, Limit, Observation, Severity, Share, Unknown, Unseen, known
+from opsdoc.signals import gc, kernel, naming
 from opsdoc.signals.origin import first_app
 from opsdoc.signals.processes import Code, Process, Role, Thread
 
+WITH_CODE = ("app", "native")  # the roles of which the code matters; of the others it is their meaning that does
 NEARLY_ALL = 0.8  # of a process's CPU: what explains that much is not spread over many places
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """From which CPU on it matters, in cores."""
 
     thread_cpu: Limit = Limit(
@@ -23,9 +22,6 @@ class Limits:
     )
     code_cpu: Limit = Limit(0.5, 0.9, "cores", "many lukewarm threads in the same code cost as much as one hot thread")
     process_cpu: Limit = Limit(0.5, 0.9, "cores", "as for a thread, where the threads could not be seen")
-    gc_cpu: Limit = Limit(
-        0.2, 0.5, "cores", "collectors are tuned for 1 to 5 % of the CPU; a fifth of a core is a heap under pressure"
-    )
 
 
 class _RoleRule(NamedTuple):
@@ -36,23 +32,18 @@ class _RoleRule(NamedTuple):
     next_step: str
 
 
-# The application's own code is judged by the code it is in; every other role has one meaning.
+# The application's own code is judged by the code it is in; every other role has one meaning. What collectors and
+# compilers mean is judged in gc.py, beside the heap.
 _ROLE_RULES: Mapping[str, _RoleRule] = {
-    "gc": _RoleRule(
-        "cpu.gc", "GC", "see how full the heap is after a collection; look for what allocates, not at application code"
-    ),
-    "jit": _RoleRule(
-        "cpu.jit",
-        "JIT",
-        "wait if it started recently; else look for a full code cache or code that is deoptimised again and again",
-    ),
+    "gc": _RoleRule("cpu.gc", "GC", ""),
+    "jit": _RoleRule("cpu.jit", "JIT", ""),
     "vm": _RoleRule("cpu.vm", "JVM's own threads", "look for very frequent safepoints: -Xlog:safepoint"),
     "native": _RoleRule(
         "cpu.native",
         "native code",
         "sample it with perf; a native library's thread pool (BLAS, gRPC, compression) is the usual cause",
     ),
-    "kernel": _RoleRule("cpu.kernel-thread", "kernel threads", "see which device or subsystem it serves"),
+    "kernel": _RoleRule("cpu.kernel-thread", "a kernel thread", ""),
 }
 
 
@@ -62,7 +53,7 @@ def codes(threads: Sequence[Thread], processes: Sequence[Process]) -> list[Code]
     groups: dict[tuple[object, ...], list[Thread]] = {}
     for thread in threads:
         frame = first_app(known(thread.frames) or ())
-        place = (frame.function, frame.file) if frame and thread.role == "app" else None
+        place = (frame.function, frame.file) if frame and thread.role in WITH_CODE else None
         alone = thread.tid if place is None and thread.role not in ("gc", "jit", "vm", "native") else None
         groups.setdefault((thread.pid, str(thread.role), place, alone), []).append(thread)
     found = [_code(group, names.get(group[0].pid or 0, f"pid {group[0].pid}")) for group in groups.values()]
@@ -71,7 +62,7 @@ def codes(threads: Sequence[Thread], processes: Sequence[Process]) -> list[Code]
 
 def _code(group: Sequence[Thread], process: str) -> Code:
     first = group[0]
-    frame = first_app(known(first.frames) or ()) if first.role == "app" else None
+    frame = first_app(known(first.frames) or ()) if first.role in WITH_CODE else None
     shares = [thread.agreement for thread in group if isinstance(thread.agreement, Share)]
     return Code(
         subject=str(frame) if frame else f"{_role_words(first.role)} of {process}",
@@ -96,16 +87,11 @@ def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits:
     facts = _Facts(observations)
     worst: dict[int | None, Severity] = {}
     explained: dict[int | None, float] = {}  # the most that one finding explains of a process's CPU, in cores
-    for code in facts.codes:
-        for finding in _judge_code(code, facts, limits):
-            worst[code.pid] = max(worst.get(code.pid, Severity.OK), finding.severity)
-            explained[code.pid] = max(explained.get(code.pid, 0.0), code.cpu)
+    for pid, cpu, finding in _of_code_and_threads(facts, limits):
+        explained[pid] = max(explained.get(pid, 0.0), cpu)
+        if finding is not None:
+            worst[pid] = max(worst.get(pid, Severity.OK), finding.severity)
             yield finding
-    if not facts.codes:
-        for thread in facts.threads:
-            for finding in _judge_thread(thread, facts, limits):
-                worst[thread.pid] = max(worst.get(thread.pid, Severity.OK), finding.severity)
-                yield finding
     for process in facts.processes:
         if explained.get(process.pid, 0.0) >= NEARLY_ALL * (known(process.cpu) or 0.0) > 0:
             continue  # else a thread just below its limit would lose the headline to the process just above it
@@ -115,10 +101,31 @@ def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits:
     yield from _ruled_out(facts, limits)
 
 
+def _of_code_and_threads(facts: _Facts, limits: Limits) -> Iterator[tuple[int | None, float, Finding | None]]:
+    """Process, the CPU of it that is explained, and the finding; none for what gc.py and kernel.py judge."""
+    for code in facts.codes:
+        if gc.explains(code, facts.all) or _is_kernel_time(code, facts):
+            yield code.pid, code.cpu, None
+            continue
+        for finding in _judge_code(code, facts, limits):
+            yield code.pid, code.cpu, finding
+    if not facts.codes:
+        for thread in facts.threads:
+            for finding in _judge_thread(thread, facts, limits):
+                yield thread.pid, 0.0, finding
+
+
+def _is_kernel_time(code: Code, facts: _Facts) -> bool:
+    """Whether it is in no code but the kernel's, which kernel.py judges by its system calls."""
+    process = facts.process(code.pid)
+    return code.role == "native" and code.frame is None and process is not None and kernel.mostly_in_kernel(process)
+
+
 class _Facts:
     """The observations of one invocation, sorted by kind."""
 
     def __init__(self, observations: Sequence[Observation]) -> None:
+        self.all = observations
         self.processes = [o for o in observations if isinstance(o, Process)]
         self.threads = [o for o in observations if isinstance(o, Thread)]
         self.codes = [o for o in observations if isinstance(o, Code)]
@@ -132,9 +139,6 @@ class _Facts:
         threads = [thread.id for thread in self.threads if thread.pid == code.pid and thread.tid in code.tids]
         return (*([process.id] if process else []), *([code.id] if code.threads > 1 else []), *threads[:3])
 
-    def cpu_of(self, role: str) -> float:
-        return round(sum(code.cpu for code in self.codes if code.role == role), 4)
-
 
 def _judge_code(code: Code, facts: _Facts, limits: Limits) -> Iterator[Finding]:
     process, threads = facts.process(code.pid), facts.threads
@@ -142,8 +146,6 @@ def _judge_code(code: Code, facts: _Facts, limits: Limits) -> Iterator[Finding]:
     hottest = next((thread for thread in threads if thread.pid == code.pid and thread.tid in code.tids), None)
     many = code.threads > 1
     name, limit = ("hot.code_cpu", limits.code_cpu) if many else ("hot.thread_cpu", limits.thread_cpu)
-    if code.role == "gc":
-        name, limit = "hot.gc_cpu", limits.gc_cpu
     severity = limit.grade(code.cpu)
     if severity is Severity.OK:
         return
@@ -172,9 +174,12 @@ def _cause(code: Code, hottest: Thread | None) -> tuple[str, str, str]:
             "in code that could not be seen",
             "run the command under 'unseen', which shows the stack",
         )
+    if code.role == "native" and code.frame:
+        return _native(code, code.frame)
     if code.role in _ROLE_RULES:
         meant = _ROLE_RULES[code.role]
-        return meant.rule, f"in {meant.words}", meant.next_step
+        next_step = _kernel_thread(hottest) if code.role == "kernel" else meant.next_step
+        return meant.rule, f"in {meant.words}", next_step
     if code.frame is None:
         why = hottest.frames.reason if hottest and isinstance(hottest.frames, Unknown) else "its stack was empty"
         return "cpu.hot-thread", f"in code that could not be seen ({why})", "take the stack again, or sample with perf"
@@ -185,6 +190,40 @@ def _cause(code: Code, hottest: Thread | None) -> tuple[str, str, str]:
         f"in {code.frame.function} ({where})",
         f"read {where} for {moved}: it was on top in {code.agreement or 'the dump'}",
     )
+
+
+def _native(code: Code, frame: Frame) -> tuple[str, str, str]:
+    where = f"{frame.function} ({frame.file})" if frame.file else frame.function
+    seen = f"it was on top in {code.agreement}" if code.agreement else "it was on top"
+    if frame.origin == "app":
+        return "cpu.native", f"in native code, {where}", f"read {frame.function} for a loop: {seen} of perf"
+    pool = "a library's thread pool often has its size from the environment (OMP_NUM_THREADS, OPENBLAS_NUM_THREADS)"
+    return "cpu.native", f"in native code, {where}", f"see what calls {frame.file}: {seen} of perf; {pool}"
+
+
+# Kernel threads by the beginning of their names, and what it means that one is hot.
+_KERNEL_THREADS: tuple[tuple[str, str], ...] = (
+    ("ksoftirqd", "it handles soft interrupts, mostly packets: spread the queues of the network card over more CPUs"),
+    ("kswapd", "it frees memory: see what fills the memory (free -m, vmstat 1), not at code"),
+    ("kcompactd", "it makes room for huge pages: see /proc/buddyinfo and transparent_hugepage"),
+    ("khugepaged", "it makes huge pages: see transparent_hugepage/khugepaged"),
+    ("kworker", "it does deferred work of drivers and file systems: perf record -g shows for which"),
+    ("jbd2", "it writes a file system's journal: see who calls fsync"),
+    ("rcu_", "it ends grace periods: see for many short-lived processes or cgroups"),
+    ("migration", "it moves tasks between CPUs: see for pinned tasks and cpusets"),
+    ("irq/", "it handles interrupts of the device in its name: see /proc/interrupts"),
+    ("nvme", "it serves a disk: see iostat -x 1"),
+    ("md", "it serves a RAID: see /proc/mdstat for a rebuild"),
+    ("z_", "it serves ZFS: see zpool status and arcstat"),
+)
+
+
+def _kernel_thread(thread: Thread | None) -> str:
+    name = thread.name if thread else ""
+    for beginning, meaning in _KERNEL_THREADS:
+        if name.startswith(beginning):
+            return meaning
+    return "see which device or subsystem it serves: perf record -g of it shows its functions"
 
 
 def _judge_thread(thread: Thread, facts: _Facts, limits: Limits) -> Iterator[Finding]:
@@ -231,14 +270,6 @@ def _judge_process(process: Process, facts: _Facts, limits: Limits) -> Iterator[
 
 def _ruled_out(facts: _Facts, limits: Limits) -> Iterator[Finding]:
     """What was looked at and is not the cause."""
-    jvm = any(isinstance(p.runtime, str) and p.runtime.startswith("jvm") for p in facts.processes)
-    seen = {code.role for code in facts.codes}
-    for role in ("gc", "jit"):
-        cpu = facts.cpu_of(role)
-        limit = limits.gc_cpu if role == "gc" else limits.code_cpu
-        if jvm and "app" in seen and limit.grade(cpu) is Severity.OK:
-            meant = _ROLE_RULES[role]
-            yield _fine(meant.rule, f"{meant.words} {naming.cores(cpu)}")
     ranked: list[Process | Thread] = [*facts.processes, *facts.threads]
     for hottest in ranked[:1]:
         used = known(hottest.cpu)

@@ -46,6 +46,8 @@ def by_hand(process: Process | None, thread: Thread | None) -> tuple[str, ...]:
     tid = thread.ns_tid if isinstance(thread.ns_tid, int) else thread.tid
     if runtime.startswith("jvm") and isinstance(tid, int):
         commands.append(f"jstack -l {thread.pid} | grep -E -A 8 'nid=({tid:#x}|{tid}) |\\[{tid}\\]'")
+        if " carrying " in thread.name:  # jstack of Java 21 does not show the code of a virtual thread
+            commands.append(f"jcmd {thread.pid} Thread.dump_to_file -format=json /tmp/threads.json")
     elif runtime.startswith("python"):
         commands.append(f"py-spy dump --nonblocking --pid {thread.pid}")
     else:

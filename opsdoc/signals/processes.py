@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from opsdoc.model import Frame, Observation, Point, Share, Unknown, measure
@@ -10,7 +9,6 @@ from opsdoc.model import Frame, Observation, Point, Share, Unknown, measure
 Role = Literal["app", "gc", "jit", "vm", "native", "kernel"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Process(Observation):
     """A process and the CPU it used in the window."""
 
@@ -32,7 +30,6 @@ class Process(Observation):
     state: str | Unknown = measure("state")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Thread(Observation):
     """A thread, the CPU it used in the window, and what it was seen doing."""
 
@@ -48,12 +45,12 @@ class Thread(Observation):
     role: Role | Unknown | None = measure("role")
     cpu_user: float | Unknown | None = measure("user CPU", "cores")
     cpu_system: float | Unknown | None = measure("system CPU", "cores")
+    kernel: str | Unknown | None = measure("kernel says", "", "line")
     source: str | None = measure("how the stack was taken")
     samples: tuple[Point, ...] = measure("over the window", "cores", default=())
     frames: tuple[Frame, ...] | Unknown | None = measure("stack")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Code(Observation):
     """The CPU of all threads of a process that were seen in the same code, or in the same role."""
 

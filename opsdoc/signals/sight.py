@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from opsdoc.model import Finding, Observation, Severity, Unseen, measure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sight(Observation):
     """Something that opsdoc looks at, whether it can be seen here, and the command that would change that."""
 
@@ -21,8 +19,7 @@ class Sight(Observation):
     change: str | None = measure("to change it", "command")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """Sight has no limits: something is visible or it is not."""
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from opsdoc.model import Finding, Observation, Severity, Unknown, Unseen, known
 from opsdoc.signals.origin import first_app
 from opsdoc.signals.processes import Thread
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """A stack alone is neither good nor bad: there is nothing to limit."""
 
 
@@ -32,13 +31,20 @@ def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits:
 
 def _one(thread: Thread) -> Finding:
     if isinstance(thread.frames, Unknown):
-        return _finding(
+        unknown = _finding(
             Severity.UNKNOWN, thread.subject, f"thread {thread.subject}: {thread.frames.reason}", (thread.id,)
         )
+        if thread.role in ("native", "kernel"):
+            step = f"sample it with perf: opsdoc stack {thread.pid} --tid {thread.tid} --window 1s"
+            return unknown._replace(next_step=step)
+        return unknown
     frame = first_app(thread.frames or ())
     state = known(thread.state)
+    kernel = known(thread.kernel)
     words = f" is {state}" if state else " is"
-    where = f" in {frame}" if frame else ", with an empty stack"
+    where = f" in {frame}" if frame else f": by the kernel it {kernel}" if kernel else ", with an empty stack"
+    if frame is None and kernel is None and thread.frames:
+        where = f" in {thread.frames[0]}"
     return _finding(Severity.OK, thread.subject, f"thread {thread.subject}{words}{where}", (thread.id,))
 
 

@@ -168,17 +168,6 @@ def test_60_lukewarm_threads_are_one_culprit(opsdoc, lukewarm_jvm):
     assert f"by {code['threads']} threads" in finding["summary"]
 
 
-def test_a_heap_under_pressure_is_gc_and_not_the_application(opsdoc, gc_jvm):
-    run = opsdoc.json("cpu", "--pid", gc_jvm.pid, "--limit", "hot.gc_cpu=0.05:0.1", *CALM)
-    finding = run.finding("cpu.gc")
-    assert run.code == 2
-    assert run.report["summary"] == finding["summary"]
-    assert finding["threshold"]["name"] == "hot.gc_cpu"
-    assert "heap" in finding["next_step"]
-    roles = {thread["role"] for thread in run.of("thread") if thread["id"] in finding["evidence"]}
-    assert roles == {"gc"}
-
-
 # ── whom nobody fools ────────────────────────────────────────────────────────────────────────────
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import dataclasses
 import fcntl
 import html
 import io
@@ -195,7 +194,7 @@ def hostile() -> Report:
         "{{ 7*7 }} \x1b[31m \u202e bidi lone \udc80 nul \x00 批量",
     ]
     threads = [sample_report.thread(i, attack, 1.0, subject=attack) for i, attack in enumerate(attacks)]
-    labelled = dataclasses.replace(threads[0], samples=sample_report.samples([1.0, 0.9, 1.0], attacks[1]))
+    labelled = threads[0].replaced(samples=sample_report.samples([1.0, 0.9, 1.0], attacks[1]))
     finding = sample_report.HOT._replace(
         summary=" ".join(attacks), subject=attacks[2], evidence=("t0", "t1"), by_hand=tuple(attacks)
     )

@@ -181,7 +181,7 @@ UNSAFE = {
         {"JAVA_TOOL_OPTIONS": "-Dx='y' -XX:+DisableAttachMechanism"},
         "was started with -XX:+DisableAttachMechanism",
     ),
-    "a file": (("@{folder}/options",), {}, "takes options from a file"),
+    "a file": (("@{folder}/options",), {}, "was started with -XX:+DisableAttachMechanism"),
 }
 
 

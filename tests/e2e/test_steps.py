@@ -120,7 +120,8 @@ def test_stack_of_a_python_program_with_its_cpu(opsdoc, hot_python):
 def test_stack_of_a_native_program_is_unknown_and_not_ok(opsdoc, native_spinner):
     run = opsdoc.json("stack", native_spinner.pid)
     assert run.code == 3
-    assert "takes no stacks of a native program" in run.report["summary"]
+    assert "the kernel does not tell where" in run.report["summary"]
+    assert f"opsdoc stack {native_spinner.pid} --tid" in run.findings[0]["next_step"]
 
 
 # ── what is not there ────────────────────────────────────────────────────────────────────────────

@@ -8,10 +8,11 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opsdoc.model import Malformed
+from opsdoc.looks.python_stacks import PythonStacks
+from opsdoc.model import Malformed, Unsupported
 from opsdoc.parsers.detect import kind
 from opsdoc.parsers.hotspot_dump import parse
-from opsdoc.parsers.pyspy import parse_json, parse_text
+from opsdoc.parsers.pyspy import build_of, complaint, deleted, parse_json, parse_text
 from opsdoc.signals.origin import classify, java_origin, python_origin
 
 SAMPLES = Path(__file__).parents[1] / "unit" / "samples"
@@ -176,6 +177,56 @@ def test_pyspy_round_trip(names: list[str]) -> None:
     assert [(t.tid, t.name, t.frames[0].function) for t in got] == [
         (1000 + n, name, f"f{n}") for n, name in enumerate(names)
     ]
+
+
+@frugal
+@given(damaged() | st.binary(max_size=300))
+def test_what_py_spy_complains_of_is_a_line_whatever_it_writes(data: bytes) -> None:
+    for stderr in (data, b"Error: " + data, b"Error: x\n\nCaused by:\n    0: " + data):
+        said = complaint(stderr)
+        assert 0 < len(said) <= 200
+        assert "\n" not in said
+    text = data.decode("utf-8", "backslashreplace")
+    build_of(frozenset(text.splitlines()))
+    deleted(text)
+
+
+@frugal
+@given(
+    st.lists(
+        st.tuples(st.integers(0, (1 << 64) - 1), st.none() | st.integers(0, 9)),
+        max_size=6,
+        unique_by=lambda thread: thread[0],
+    ),
+    st.lists(st.tuples(st.integers(0, (1 << 64) - 1), st.none() | st.integers(1, 9)), max_size=6),
+)
+def test_no_handle_gives_a_thread_an_id_that_was_not_found_for_it(
+    threads: list[tuple[int, int | None]], ids: list[tuple[int, int | None]]
+) -> None:
+    dump = json.dumps(
+        [
+            {
+                "thread_id": handle,
+                "os_thread_id": tid,
+                "thread_name": f"{handle} {tid}",
+                "active": True,
+                "owns_gil": False,
+                "frames": [],
+            }
+            for handle, tid in threads
+        ]
+    ).encode()
+    stacks = PythonStacks(1, 1)
+    question = stacks.complement([dump, dump], set())
+    assert (question is None) == all(tid is not None for _, tid in threads)
+    answer = [[handle, tid] for handle, tid in ids]
+    try:
+        seen = stacks.read(dump, None, answer)
+    except Unsupported:
+        return
+    for tid, thread in seen.items():
+        handle, own = thread.name.split()
+        assert tid == (dict(ids)[int(handle)] if own in ("None", "0") else int(own))
 
 
 @frugal

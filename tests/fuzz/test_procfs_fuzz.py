@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from opsdoc.model import Malformed
 from opsdoc.parsers.procfs import (
-    container_of,
     mapped_files,
     parse_pressure,
     parse_scan,
@@ -55,7 +54,7 @@ def test_any_bytes(data: bytes) -> None:
     total(parse_scan, data)
     total(parse_stat, b"7 (" + data + b") " + FIELDS)
     text = data.decode("utf-8", "backslashreplace")
-    for parse in (parse_system, parse_status, parse_pressure, mapped_files, container_of):
+    for parse in (parse_system, parse_status, parse_pressure, mapped_files):
         total(parse, text)
 
 
@@ -66,15 +65,13 @@ def test_any_bytes(data: bytes) -> None:
     damaged(STATUS),
     damaged(MAPS),
     damaged(PRESSURE),
-    damaged("/docker-" + "a" * 64),
 )
-def test_damaged_text(stat: str, system: str, status: str, maps: str, pressure: str, cgroup: str) -> None:
+def test_damaged_text(stat: str, system: str, status: str, maps: str, pressure: str) -> None:
     total(parse_stat, stat.encode("utf-8", "surrogatepass"))
     total(parse_scan, stat.encode("utf-8", "surrogatepass"))
     total(parse_system, system)
     total(parse_status, status)
     total(parse_pressure, pressure)
-    total(container_of, cgroup)
     total(lambda text: runtime_of(mapped_files(text)), maps)
 
 

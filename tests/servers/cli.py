@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import functools
 import json
 import os
@@ -90,7 +89,7 @@ def schema() -> jsonschema.Draft202012Validator:
 
 
 # Limits for tests on a box that is busy with others: what its CPUs do is no finding, nor a process as a whole.
-_OF_THE_BOX = (f"box.{field.name}" for field in dataclasses.fields(box.Limits))
+_OF_THE_BOX = (f"box.{name}" for name in box.Limits._fields)
 CALM = tuple(f"--limit={name}=99:99" for name in (*_OF_THE_BOX, "hot.process_cpu"))
 
 

@@ -8,6 +8,7 @@ CI fails it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import tempfile
@@ -117,6 +118,27 @@ def hostile_jvm(_hostile_jvm: Program) -> Iterator[Program]:
     """Threads with hostile names; the hot one, hot_tid, is `[red]x[/closed]`."""
     with _hostile_jvm.hot():
         yield _hostile_jvm
+
+
+@pytest.fixture(scope="session")
+def resting_jvms() -> Iterator[Callable[..., Program]]:
+    """`resting_jvms(maker, …)`: the one program that was made so in this session, at rest."""
+    with contextlib.ExitStack() as made:
+
+        @functools.cache
+        def resting(maker: Callable[..., Program], **options: object) -> Program:
+            program = maker(**options)
+            made.callback(program.stop)
+            return program
+
+        yield resting
+
+
+@pytest.fixture
+def shared_jvm(resting_jvms: Callable[..., Program]) -> Iterator[Callable[..., Program]]:
+    """The same, hot until the test ends: `shared_jvm(jdk.hot_virtual, release=21)`."""
+    with contextlib.ExitStack() as hot:
+        yield lambda maker, **options: hot.enter_context(resting_jvms(maker, **options).hot())
 
 
 @pytest.fixture

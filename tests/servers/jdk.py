@@ -1,4 +1,4 @@
-"""The JDK and the Java programs: found, compiled once into a cache outside the checkout, started."""
+"""The JDKs and the Java programs: found, compiled once into a cache outside the checkout, started on any release."""
 
 from __future__ import annotations
 
@@ -13,16 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from servers.programs import HERE, Program, lacking, marked_line
+from servers.provision import RUNTIMES, cache, runtime
 
 SOURCES = HERE / "java"
 LINE = marked_line(SOURCES / "com/acme/OrderPricer.java")
 WANTED = 17
-
-
-def cache() -> Path:
-    """The folder for what is worth keeping between runs of the tests."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "opsdoc-tests"
+RELEASES = (11, 17, 21, 25)
+OLDEST = 11  # what the programs are compiled for: those that need more than it has ask for it by reflection
 
 
 def _homes() -> Iterator[Path]:
@@ -49,6 +46,14 @@ def home() -> Path | None:
     return min(fit, key=lambda h: found[h], default=None)
 
 
+def home_of(release: int) -> Path:
+    """The home of a Java of exactly that release: a JDK for 17, only what runs programs for the others."""
+    found = runtime(release) if release in RUNTIMES else home()
+    if found is None or _version(found) != release:
+        lacking(f"no Java {release} (python tests/servers/provision.py)")
+    return found
+
+
 def tool(name: str) -> str:
     """The path of one of the JDK's tools."""
     jdk = home()
@@ -62,12 +67,13 @@ def classes() -> Path:
     """The compiled programs, in the cache."""
     javac = tool("javac")
     sources = sorted(SOURCES.rglob("*.java"))
-    key = hashlib.sha256(b"\0".join([javac.encode(), *(s.read_bytes() for s in sources)])).hexdigest()[:16]
+    command = [javac, "--release", str(OLDEST), "-g"]
+    key = hashlib.sha256(b"\0".join([*map(str.encode, command), *(s.read_bytes() for s in sources)])).hexdigest()[:16]
     done = cache() / f"classes-{key}"
     if not done.exists():
         done.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix="compile-", dir=done.parent))
-        subprocess.run([javac, "-g", "-d", str(work), *map(str, sources)], check=True, timeout=120)
+        subprocess.run([*command, "-d", str(work), *map(str, sources)], check=True, timeout=120)
         try:
             work.rename(done)
         except OSError:  # another worker was faster
@@ -75,14 +81,31 @@ def classes() -> Path:
     return done
 
 
-def java(main: str, *args: object, options: tuple[str, ...] = (), user: str | None = None) -> Program:
-    """A JVM with one of the programs of com.acme; without a socket to attach to unless `options` ask for one."""
-    path, copy = classes(), None
+def java(
+    main: str,
+    *args: object,
+    options: tuple[str, ...] = (),
+    user: str | None = None,
+    release: int | None = None,
+    collector: str = "G1",
+) -> Program:
+    """A JVM with one of the programs of com.acme; without a socket to attach to unless `options` ask for one.
+
+    `release` is exact; without it JDK 17 or the oldest later one is taken. `collector` is G1, Serial, Parallel, Z or
+    Shenandoah.
+    """
+    path, binary, copy = classes(), Path(tool("java")), None
+    if release is not None:
+        binary = home_of(release) / "bin/java"
     if user is not None:  # who may not look into our cache
-        path = copy = Path(tempfile.mkdtemp(prefix="opsdoc-classes-"))
-        shutil.copytree(classes(), path, dirs_exist_ok=True)
+        copy = Path(tempfile.mkdtemp(prefix="opsdoc-classes-"))
+        copy.chmod(0o755)
+        path = shutil.copytree(path, copy / "classes")
         path.chmod(0o755)
-    command = [tool("java"), "-XX:+UseG1GC", "-Xmx256m", "-Xshare:auto", *options, "-cp", str(path)]
+        if binary.is_relative_to(cache()):
+            binary = shutil.copytree(binary.parent.parent, copy / "java", symlinks=True) / "bin/java"
+    unlock = ["-XX:+UnlockExperimentalVMOptions"] if collector in ("Z", "Shenandoah") else []  # on Java 11
+    command = [str(binary), *unlock, f"-XX:+Use{collector}GC", "-Xmx256m", "-Xshare:auto", *options, "-cp", str(path)]
     env = {k: v for k, v in os.environ.items() if k not in ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS")}
     return Program([*command, f"com.acme.{main}", *map(str, args)], env=env, user=user, litter=copy)
 
@@ -90,9 +113,27 @@ def java(main: str, *args: object, options: tuple[str, ...] = (), user: str | No
 ATTACHABLE = ("-XX:+StartAttachListener",)
 
 
-def hot_one(threads: int = 400, depth: int = 20, options: tuple[str, ...] = (), user: str | None = None) -> Program:
+# One carrier, and never another in its place: its id is the one that burns.
+ONE_CARRIER = ("-Djdk.virtualThreadScheduler.parallelism=1", "-Djdk.virtualThreadScheduler.maxPoolSize=1")
+
+
+def hot_one(
+    threads: int = 400,
+    depth: int = 20,
+    options: tuple[str, ...] = (),
+    user: str | None = None,
+    release: int | None = None,
+) -> Program:
     """One thread, order-worker-3, spins in OrderPricer.recalculate at LINE; all others are parked."""
-    return java("HotOne", threads, depth, options=options, user=user)
+    return java("HotOne", threads, depth, options=options, user=user, release=release)
+
+
+def hot_virtual(name: str = "order-7", parked: int = 3, user: str | None = None, release: int = 21) -> Program:
+    """A virtual thread (`-`: without a name) spins in OrderPricer.recalculate at LINE; all others are parked.
+
+    facts: hot_tid, the kernel's id of the thread that carries it, and virtual, its number.
+    """
+    return java("HotVirtual", name, parked, options=(*ATTACHABLE, *ONE_CARRIER), user=user, release=release)
 
 
 def lukewarm(threads: int = 60, work_ms: float = 4, period_ms: int = 200) -> Program:

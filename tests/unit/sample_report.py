@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from opsdoc.model import (
     Cost,
     Finding,
@@ -86,7 +84,7 @@ def box(**changes: object) -> Box:
         pressure=0.61,
         io_pressure=Unknown("no /proc/pressure in this kernel"),
     )
-    return dataclasses.replace(usual, **changes)  # type: ignore[arg-type]
+    return usual.replaced(**changes)
 
 
 def process(
@@ -136,7 +134,7 @@ def thread(number: int, name: str, cpu: float, **changes: object) -> Thread:
         cpu_system=cpu * 0.01,
         source="HotSpot attach, jstack",
     )
-    return dataclasses.replace(usual, **changes)  # type: ignore[arg-type]
+    return usual.replaced(**changes)
 
 
 def processes() -> tuple[Process, ...]:
@@ -272,7 +270,7 @@ def idle() -> Report:
         cleared("cpu.saturated", "97 % of 2 cores idle"),
         cleared("cpu.app-code", "no process above 0.10 cores"),
     )
-    cool = tuple(dataclasses.replace(p, cpu=c) for p, c in zip(processes(), (0.04, 0.01, 0.01, 0.0, 0.0), strict=True))
+    cool = tuple(p.replaced(cpu=c) for p, c in zip(processes(), (0.04, 0.01, 0.01, 0.0, 0.0), strict=True))
     no_pause = COST._replace(pauses=(), wall_seconds=2.1, cpu_seconds=0.11)
     return report(result(quiet, *cool, findings=well), cost=no_pause)
 

@@ -10,10 +10,9 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import pytest
 
@@ -32,16 +31,14 @@ from opsdoc.probes import Probe
 # ── a tiny probe ─────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Cup(Observation):
     kind = "cup"
     level: float = measure("level", "ratio", "main")
     asked: str = measure("asked")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CupLimits:
-    level: Limit = dataclasses.field(default_factory=lambda: Limit(0.5, 0.9, "ratio", "a full cup spills"))
+class CupLimits(NamedTuple):
+    level: Limit = Limit(0.5, 0.9, "ratio", "a full cup spills")
 
 
 def judge(observations, _unseen, limits):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 
@@ -34,14 +34,12 @@ from opsdoc.stop import Stop
 # ── a tiny probe ─────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Cup(Observation):
     kind = "cup"
     level: float = measure("level", "ratio", "main")
 
 
-@dataclass(frozen=True)
-class CupLimits:
+class CupLimits(NamedTuple):
     level: Limit = Limit(0.5, 0.9, "ratio", "a full cup spills")
     crack: Limit = Limit(1, None, "count", "a cracked cup leaks")
 

@@ -75,6 +75,30 @@ def test_answers_come_in_the_order_asked_and_not_in_that_of_their_coming():
     assert isinstance(error, Denied)
 
 
+def test_a_question_that_was_started_is_answered_while_others_are_asked():
+    host, go = host_for(), threading.Event()
+    wait = host.start(Asked(lambda _: go.wait(5) and "slow"))
+    assert host.ask(Asked("quick")).value == "quick"
+    before = host.now()
+    go.set()
+    assert wait().value == "slow"
+    assert host.now() >= before, "the clock never runs backwards"
+
+
+def test_an_error_of_a_started_question_is_handed_back():
+    assert isinstance(host_for().start(Asked(Denied("no")))(), Denied)
+
+
+def test_one_that_hangs_is_given_up_alone():
+    host, never = host_for(), threading.Event()
+    began = time.monotonic()
+    late, prompt = host.gather([Asked(lambda _: never.wait(20)), Asked("prompt")], within=0.2)
+    never.set()
+    assert isinstance(late, TimedOut)
+    assert prompt.value == "prompt"
+    assert time.monotonic() - began < 5
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_errors_are_handed_back_and_not_raised(count):
     answers = host_for().gather([Asked(Denied("no"))] * count)

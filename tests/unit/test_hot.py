@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from opsdoc.model import Frame, Severity, Share, Unknown
@@ -79,10 +77,8 @@ def test_threads_without_a_stack_are_not_added_up_by_their_ignorance():
 @pytest.mark.parametrize(
     ("role", "cpu", "expected"),
     [
-        ("gc", 0.3, [("cpu.gc", "warning")]),
-        ("gc", 0.7, [("cpu.gc", "critical")]),
-        ("jit", 0.3, []),
-        ("jit", 0.95, [("cpu.jit", "critical")]),
+        ("gc", 0.95, []),  # judged beside the heap
+        ("jit", 0.95, []),
         ("vm", 0.6, [("cpu.vm", "warning")]),
         ("native", 0.95, [("cpu.native", "critical")]),
         ("kernel", 0.95, [("cpu.kernel-thread", "critical")]),
@@ -93,6 +89,27 @@ def test_a_role_is_judged_as_a_whole(role, cpu, expected):
     if role == "kernel":  # each kernel thread serves something else
         threads = [thread(tid=1, cpu=cpu, frames=(), role=role, agreement=None)]
     assert bad(judged([process(cpu)], threads)) == expected
+
+
+def test_native_threads_in_one_function_are_one_culprit_and_its_library_is_named():
+    kernel = Frame("dgemm_kernel", "libopenblas.so", None, "library")
+    threads = [thread(tid=n, cpu=0.6, frames=(kernel,), role="native", agreement=Share(58, 60)) for n in (1, 2)]
+    (finding,) = judged([process(1.2)], threads)
+    assert (finding.rule, finding.severity, finding.confidence) == (
+        "cpu.native",
+        Severity.CRITICAL,
+        "116 of 120 samples",
+    )
+    assert "in native code, dgemm_kernel (libopenblas.so), by 2 threads" in finding.summary
+    assert "libopenblas.so" in finding.next_step
+    own = judged([process()], [thread(frames=(Frame("spin_here", "spin", None, "app"),), role="native")])
+    assert own[0].next_step.startswith("read spin_here for a loop")
+
+
+@pytest.mark.parametrize(("name", "meaning"), [("ksoftirqd/1", "packets"), ("kswapd0", "memory"), ("else", "serves")])
+def test_a_kernel_thread_is_told_by_its_name(name, meaning):
+    (finding,) = judged([process(runtime="kernel")], [thread(name=name, frames=(), role="kernel", agreement=None)])
+    assert meaning in finding.next_step
 
 
 def test_what_could_not_be_seen_is_told_and_not_guessed():
@@ -133,14 +150,14 @@ def test_unknown_cpu_is_no_finding_and_nothing_is_ruled_out_by_it():
 
 def test_what_was_looked_at_and_is_not_the_cause_is_told():
     idle = judged([process(0.02)], [thread(cpu=0.02)])
-    assert {f.rule for f in idle} == {"cpu.gc", "cpu.jit", "cpu.hot-process"}
+    assert {f.rule for f in idle} == {"cpu.hot-process"}
     assert {f.severity for f in idle} == {Severity.OK}
     native = judged([process(0.02, runtime="native")], [])
     assert [f.summary for f in native] == ["hottest process 100 java at 0.02 cores"]
 
 
 def test_limits_of_the_user_decide():
-    limits = dataclasses.replace(Limits(), thread_cpu=Limits().thread_cpu._replace(warn=0.97, crit=0.99))
+    limits = Limits()._replace(thread_cpu=Limits().thread_cpu._replace(warn=0.97, crit=0.99))
     assert bad(judged([process(0.95)], [thread(cpu=0.95)], limits=limits)) == [("cpu.hot-process", "critical")]
-    calm = dataclasses.replace(limits, process_cpu=limits.thread_cpu)
+    calm = limits._replace(process_cpu=limits.thread_cpu)
     assert bad(judged([process(0.95)], [thread(cpu=0.95)], limits=calm)) == []

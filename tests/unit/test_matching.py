@@ -11,7 +11,7 @@ from opsdoc.looks.java_stacks import HotspotStacks
 from opsdoc.looks.python_stacks import PythonStacks
 from opsdoc.looks.sampling import Sample, Usage, usage
 from opsdoc.looks.stacks import Seen
-from opsdoc.looks.watch import Dump, Watched
+from opsdoc.looks.watched import Dump, Watched
 from opsdoc.model import Frame, Malformed, Share, Unknown, Unseen
 from opsdoc.parsers.procfs import Stat
 
@@ -145,6 +145,8 @@ Full thread dump OpenJDK 64-Bit Server VM (17.0.9+9 mixed mode):
 "order-worker-3" #22 prio=5 os_prio=0 cpu=9.00ms elapsed=1.00s tid=0x00007f0000000001 nid=0x7 runnable
    java.lang.Thread.State: RUNNABLE
 \tat com.acme.OrderPricer.recalculate(OrderPricer.java:13)
+
+JNI global refs: 4, weak refs: 0
 """
 
 
@@ -153,6 +155,14 @@ def test_a_thread_named_after_an_id_fools_nobody():
     one.stacks = HotspotStacks(7, 10)
     (thread,) = threads_of(one)
     assert (thread.name, thread.frames[0].function) == ("order-worker-3", "com.acme.OrderPricer.recalculate")
+
+
+def test_a_dump_that_was_cut_short_is_a_blind_spot_and_what_it_has_counts():
+    one = watched([DUMP[: DUMP.index("JNI")].encode()], hot=(7, 8))
+    one.stacks = HotspotStacks(7, 10)
+    unseen, *threads = threads_of(one)
+    assert (unseen.reason, "cut short" in unseen.detail) == ("malformed", True)
+    assert [thread.role for thread in threads] == ["app", "app"]
 
 
 # ── what is missing ──────────────────────────────────────────────────────────────────────────────

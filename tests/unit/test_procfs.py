@@ -10,7 +10,6 @@ from opsdoc.model import Malformed
 from opsdoc.parsers import procfs
 from opsdoc.parsers.procfs import (
     CpuTimes,
-    container_of,
     mapped_files,
     parse_pressure,
     parse_scan,
@@ -131,12 +130,34 @@ def test_the_runtime_is_what_is_mapped_not_how_it_is_called():
     assert runtime_of(frozenset()) == "native"
 
 
-def test_a_container_is_named_by_its_short_id():
-    full = "0123456789ab" + "c" * 52
-    for path in (f"/system.slice/docker-{full}.scope", f"/kubepods/burstable/pod1/{full}", f"/lxc/{full}"):
-        assert container_of(f"0::{path}\n") == "0123456789ab"
-    assert container_of("0::/user.slice/user-1000.slice\n") is None
-    assert container_of("") is None
+@pytest.mark.parametrize(
+    ("path", "runtime"),
+    [
+        ("/usr/bin/ruby3.1", "ruby 3.1"),
+        ("/usr/lib/x86_64-linux-gnu/libruby-3.1.so.3.1.2", "ruby 3.1"),
+        ("/usr/local/lib/libruby.so.3.3.0", "ruby 3.3"),
+        ("/usr/local/bin/ruby", "ruby"),
+        ("/usr/bin/php8.2", "php 8.2"),
+        ("/usr/sbin/php-fpm8.2", "php 8.2"),
+        ("/usr/local/sbin/php-fpm", "php"),
+        ("/usr/lib/apache2/modules/libphp8.2.so", "php 8.2"),
+        ("/usr/local/bin/node", "node"),
+        ("/usr/lib/x86_64-linux-gnu/libnode.so.108", "node"),
+        ("/usr/bin/perl", "perl"),
+        ("/usr/bin/perl5.36.0", "perl 5.36"),
+        ("/usr/lib/x86_64-linux-gnu/libperl.so.5.36.0", "native"),  # perf and vim map it too
+        ("/usr/share/dotnet/shared/Microsoft.NETCore.App/8.0.1/libcoreclr.so", "dotnet"),
+        ("/srv/node/server", "native"),
+        ("/srv/ruby.conf", "native"),
+        ("/srv/phpunit", "native"),
+    ],
+)
+def test_the_runtime_by_a_name(path, runtime):
+    assert runtime_of(frozenset({"/usr/lib/libc.so.6", path})) == runtime
+
+
+def test_the_version_is_taken_from_whichever_file_tells_it():
+    assert runtime_of(frozenset({"/usr/local/bin/ruby", "/usr/local/lib/libruby.so.3.3.0"})) == "ruby 3.3"
 
 
 def test_nothing_of_a_record_can_hold_its_separator():

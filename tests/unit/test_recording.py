@@ -93,6 +93,20 @@ def test_the_nth_ask_gets_the_nth_answer_and_then_there_is_none(tmp_path):
         )
 
 
+def test_what_was_given_up_is_replayed_as_given_up_even_when_it_came_later(tmp_path):
+    def look(host):
+        came = threading.Event()
+        (late,) = host.gather([Asked("slow", lambda _: came.wait(5) and "late")], within=0.05)
+        wait = host.start(Asked("started", "meanwhile"))
+        came.set()
+        return [type(late), wait().value, host.ask(Asked("slow", "in time")).value]
+
+    live = host_for()
+    seen = look(live)
+    live.save(tmp_path / "case", ABOUT)
+    assert seen == look(ReplayHost(tmp_path / "case")) == [TimedOut, "meanwhile", "in time"]
+
+
 def test_the_clock_of_a_replay_moves_with_the_answers_and_without_waiting(tmp_path):
     folder = tmp_path / "case"
     write(folder, answers={"a": [{"at": 3.0, "took": 0.5, "answer": 1}, {"at": 1.0, "took": 0.5, "answer": 2}]})
