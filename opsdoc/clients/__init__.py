@@ -125,6 +125,14 @@ class Live:
             if not self.stopping.is_set():
                 self._run_once(undo, self._last)
 
+    @contextlib.contextmanager
+    def unless_stopped(self) -> Iterator[None]:
+        """For what must not be done any more when the run is being stopped; whoever undoes things waits for its end."""
+        with self._lock:
+            if self.stopping.is_set():
+                raise Interrupted("the run was interrupted")
+            yield
+
     def stop(self, grace: float = 0.0) -> None:
         """Wake the sleepers, kill the children, remove the files; leave `grace` seconds to sum up what was seen.
 

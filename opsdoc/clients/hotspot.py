@@ -201,8 +201,9 @@ def _ask_for_socket(target: Jvm, tmp: int, live: Live) -> None:
         jvm.refuse_unless_hotspot(jvm.find(target.pid, target.stat.started, live), live)
         signalled = threading.Event()
         with _marker(target, tmp, live, signalled):
-            signalled.set()
-            signal.pidfd_send_signal(pidfd, signal.SIGQUIT)
+            with live.unless_stopped():  # else the marker might be removed before the signal is sent
+                signalled.set()
+                signal.pidfd_send_signal(pidfd, signal.SIGQUIT)
             ends = time.monotonic() + max(0.0, min(HANDSHAKE, live.remaining() - 1))
             pause = 0.005
             while not _answers(target, tmp):
