@@ -61,7 +61,7 @@ def _dark(one: Watched) -> Iterator[int]:
     known: Mapping[int, object] = {}
     if one.stacks is not None and one.dumps:
         try:
-            known = one.stacks.read(one.dumps[-1].raw, set(ids.values()))
+            known = one.threads_in(one.dumps[-1])
         except ProbeError:
             known = dict.fromkeys(ids.values())  # the dump is at fault, not the code
     dark = set() if one.given_up else {tid for tid in hot if ids[tid] not in known}  # perf cannot name Java or Python

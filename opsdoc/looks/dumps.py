@@ -32,6 +32,8 @@ def wanted(one: Watched, number: int, budget: float, most: int) -> bool:
         tells_more = len(one.dumps) < most
     else:
         tells_more = not one.stacks.pauses or not (_must_not_repeat(one) or _tells_enough(one))
+    if not tells_more:
+        one.every = NEVER
     return tells_more and _affordable(one, budget)
 
 
@@ -55,7 +57,7 @@ def _tells_enough(one: Watched) -> bool:
         return False
     ids = one.there(list(hot))
     try:
-        seen = one.stacks.read(one.dumps[-1].raw, set(ids.values()))
+        seen = one.threads_in(one.dumps[-1])
     except ProbeError:
         return False
     told = sum(cpu for tid, cpu in hot.items() if ids[tid] not in seen or one.stacks.at_work(seen[ids[tid]]))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from opsdoc.clients import Question
 from opsdoc.clients.hotspot import OpenSocket, ThreadDump
-from opsdoc.looks.stacks import CutShort, Seen, Stacks
+from opsdoc.looks.stacks import Partial, Seen, Stacks
 from opsdoc.model import Frame, Malformed
 from opsdoc.parsers import hotspot_dump
 from opsdoc.parsers.hotspot_dump import JavaThread
@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # imported when it is needed
 
 Collector = Literal["serial", "parallel", "g1", "z", "shenandoah", "unknown"]
 
+_CUT_SHORT = "the thread dump was cut short: threads are missing from it"
 _CARRYING = b"   Carrying virtual thread #"
 
 
@@ -115,14 +116,14 @@ def java_role(thread: JavaThread) -> Role:
 def java_threads(dump: bytes, only: Container[int] | None = None, listed: bytes | None = None) -> dict[int, Seen]:
     """A HotSpot dump by OS thread id; `listed` is the JVM's own JSON dump of its threads, if it was asked for.
 
-    A dump without its end is a `CutShort`, without the thread that it ends in unless the user's own code was reached.
+    A dump without its end is `Partial`, without the thread that it ends in unless the user's own code was reached.
     Raises Malformed for what is no dump and for one that was cut short before any thread that is wanted.
     """
     parsed = hotspot_dump.parse(dump, only)
     wanted = [(t.tid, t) for t in parsed.threads if t.tid is not None and (only is None or t.tid in only)]
     virtual = _listed(listed, {t.carrying for _, t in wanted if t.carrying is not None and not t.mounted})
     cut = None if parsed.complete or dump.endswith(b"\n\n") else parsed.threads[-1:]
-    seen: dict[int, Seen] = {} if parsed.complete else CutShort()
+    seen: dict[int, Seen] = {} if parsed.complete else Partial().because(_CUT_SHORT)
     for tid, thread in wanted:
         role, frames = java_role(thread), classify(thread.frames, "java")
         if tid in parsed.ambiguous:
@@ -135,7 +136,7 @@ def java_threads(dump: bytes, only: Container[int] | None = None, listed: bytes 
         else:
             seen[tid] = Seen(thread.name, thread.state, role, frames)
     if not seen and not parsed.complete:
-        raise Malformed(CutShort.reason)
+        raise Malformed(_CUT_SHORT)
     return seen
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from opsdoc.looks import quotas, sampling
 from opsdoc.looks.quotas import Looked
 from opsdoc.looks.sampling import Sample, Usage, usage_of
-from opsdoc.looks.stacks import CutShort, Seen
+from opsdoc.looks.stacks import Partial, Seen
 from opsdoc.looks.watched import Watched
 from opsdoc.model import Frame, Observation, Point, ProbeError, Share, Unknown, Unseen, known
 from opsdoc.parsers.procfs import Stat
@@ -78,16 +78,15 @@ def cores(thread: Thread) -> float:
 def threads(one: Watched, mask: Mask) -> Iterator[Thread | Unseen]:
     """The threads of a process that used CPU, hottest first, each with its stack; and the dumps that were no use."""
     lively = one.lively()
-    wanted = {one.ids_there.get(tid, tid) for tid in lively}
     dumps: list[dict[int, Seen]] = []
     failed: ProbeError | None = None
     for dump in one.dumps:
         try:
-            dumps.append(one.stacks.read(dump.raw, wanted, one.complement) if one.stacks is not None else {})
+            dumps.append(one.threads_in(dump))
         except ProbeError as error:
             failed = error
     told = any(blind.subject == f"{one.subject}: stacks" for blind in one.unseen)
-    cut = next((dump.reason for dump in dumps if isinstance(dump, CutShort)), "")
+    cut = next((dump.reason for dump in dumps if isinstance(dump, Partial)), "")
     if failed is not None and not told:
         yield failed.unseen(f"{one.subject}: stacks")
     elif cut:

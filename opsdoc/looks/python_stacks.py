@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from opsdoc.clients import Question
 from opsdoc.clients.pthreads import PthreadIds
 from opsdoc.clients.pyspy import PythonDump
-from opsdoc.looks.stacks import Seen, Stacks
+from opsdoc.looks.stacks import Partial, Seen, Stacks
 from opsdoc.model import Malformed, Unsupported
 from opsdoc.parsers import pyspy
 from opsdoc.parsers.pyspy import PythonThread
 from opsdoc.signals.origin import classify
 
 _NO_ID = re.compile(rb'"os_thread_id":\s*null\b')  # a name cannot hold it: its quotes are escaped
-_REUSED = "its stack cannot be told from that of another thread: py-spy gives no thread ids for this Python"
+_REUSED = "the stacks of some threads cannot be told apart: py-spy gives no thread ids for this Python"
 
 _parsed = lru_cache(maxsize=32)(pyspy.parse_json)  # a dump of 1000 threads takes 70 ms, and is read two or three times
 
@@ -52,9 +52,11 @@ class PythonStacks(Stacks):
         if not seen and any(thread.tid is None for thread in threads):
             raise Unsupported("py-spy gives no thread ids for this Python without stopping it (3.10 and older)")
         if complement is not None and any(t.tid is None and t.thread_id not in ids for t in threads):
-            wanted = only if isinstance(only, Collection) else ()
-            seen |= {tid: Seen(f"thread {tid}", None, "app", (), _REUSED) for tid in wanted if tid not in seen}
-        return {tid: thread for tid, thread in seen.items() if only is None or tid in only}
+            seen = Partial(seen).because(_REUSED)
+        if only is None:
+            return seen
+        found = {tid: thread for tid, thread in seen.items() if tid in only}
+        return Partial(found).because(seen.reason) if isinstance(seen, Partial) else found
 
 
 def _all_threads(dumps: Sequence[bytes]) -> Iterable[PythonThread]:

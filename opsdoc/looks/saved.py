@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from opsdoc.looks import matching
 from opsdoc.looks.java_stacks import java_threads
 from opsdoc.looks.python_stacks import python_threads
-from opsdoc.looks.stacks import CutShort, Seen
+from opsdoc.looks.stacks import Partial, Seen
 from opsdoc.model import Malformed, Unseen
 from opsdoc.parsers import detect, pyspy
 from opsdoc.signals.processes import Thread
@@ -22,7 +22,7 @@ def threads(data: bytes, mask: Callable[[str], str]) -> Iterator[Thread | Unseen
             "save one: jstack -l PID > FILE, or py-spy dump --pid PID > FILE",
         )
     dump = _READERS[kind](data)
-    if isinstance(dump, CutShort):
+    if isinstance(dump, Partial):
         yield Unseen(subject="the dump", reason="malformed", detail=dump.reason)
     for tid, seen in dump.items():
         yield matching.from_dump(tid, seen, None, "saved dump", mask)

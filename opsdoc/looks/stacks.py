@@ -25,10 +25,15 @@ class Seen(NamedTuple):
     doubt: str | None = None
 
 
-class CutShort(dict[int, Seen]):
-    """The threads of a dump whose end is missing: what it has of them is true, but some may not be in it."""
+class Partial(dict[int, Seen]):
+    """The threads of a dump from which some are missing, for a reason: what it has of the others is true."""
 
-    reason = "the thread dump was cut short: threads are missing from it"
+    reason = ""
+
+    def because(self, reason: str) -> Partial:
+        """The same, with the reason."""
+        self.reason = reason
+        return self
 
 
 @dataclass(frozen=True, slots=True)

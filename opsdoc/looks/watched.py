@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opsdoc.clients import proc
 from opsdoc.host import Answer, Host
 from opsdoc.looks.sampling import Sample, Usage, usage
-from opsdoc.looks.stacks import Stacks
+from opsdoc.looks.stacks import Seen, Stacks
 from opsdoc.model import ProbeError, Unseen
 from opsdoc.parsers.procfs import Stat, parse_status
 
@@ -48,6 +48,7 @@ class Watched:
     unseen: list[Unseen] = field(default_factory=list)
     rates: Mapping[int, Usage] = field(default_factory=dict)  # CPU by thread over all that was watched, hottest first
     in_container: bool = False  # whether its threads have other ids inside
+    _read: dict[int, tuple[Any, dict[int, Seen]]] = field(default_factory=dict)
     ids_there: dict[int, int] = field(default_factory=dict)  # thread ids in the innermost pid namespace
 
     @property
@@ -73,6 +74,18 @@ class Watched:
     def there(self, tids: Sequence[int]) -> dict[int, int]:
         """The ids that the process itself has for threads."""
         return {tid: self.ids_there.get(tid, tid) for tid in tids}
+
+    def threads_in(self, dump: Dump) -> dict[int, Seen]:
+        """All threads of a dump by the ids that the process itself has; raises ProbeError.
+
+        A dump is taken apart once, whoever asks: that of a JVM with 400 threads takes 8 ms.
+        """
+        if self.stacks is None:
+            return {}
+        known = self._read.get(id(dump))
+        if known is None or known[0] is not self.complement:
+            known = self._read[id(dump)] = (self.complement, self.stacks.read(dump.raw, None, self.complement))
+        return known[1]
 
     def rates_so_far(self) -> dict[int, Usage]:
         """CPU by thread since the watch began, hottest first; nothing before the second sample."""

@@ -42,6 +42,7 @@ def parse(data: bytes) -> dict[str, int | str]:
 
 def _entries(data: bytes, entry: struct.Struct, order: str, offset: int, count: int) -> dict[str, int | str]:
     counters: dict[str, int | str] = {}
+    number = struct.Struct(order + "q")
     for _ in range(count):
         length, name_at, elements, kind, _, _, _, value_at = entry.unpack_from(data, offset)
         end = offset + length
@@ -49,7 +50,9 @@ def _entries(data: bytes, entry: struct.Struct, order: str, offset: int, count: 
             raise Malformed(f"entry at {offset} of the perf data reaches out of its bounds")
         name = data[offset + name_at : min(end, offset + name_at + MAX_NAME)].partition(b"\0")[0]
         if elements == _SCALAR and kind == _LONG:
-            counters[_text(name)] = struct.unpack_from(order + "q", data[:end], offset + value_at)[0]
+            if value_at + number.size > length:
+                raise Malformed(f"entry at {offset} of the perf data reaches out of its bounds")
+            counters[_text(name)] = number.unpack_from(data, offset + value_at)[0]
         elif kind == _BYTES and 0 < elements <= MAX_TEXT:
             start = offset + value_at
             counters[_text(name)] = _text(data[start : min(end, start + elements)].partition(b"\0")[0])

@@ -166,12 +166,10 @@ def _fields(text: str) -> Iterator[tuple[str, str]]:
 
 def mapped_files(text: str) -> frozenset[str]:
     """The paths of the files in `/proc/PID/maps`; ` (deleted)` is kept off."""
-    paths = set()
-    for line in text.splitlines():
-        fields = line.split(None, 5)
-        if len(fields) == 6 and fields[5].startswith("/"):
-            paths.add(fields[5].removesuffix(" (deleted)"))
-    return frozenset(paths)
+    return frozenset(path.removesuffix(" (deleted)") for path in set(_MAPPED.findall(text)))
+
+
+_MAPPED = re.compile(r"^(?:\S+[ \t]+){5}(/.*)$", re.MULTILINE)  # addresses, rights, offset, device, inode, path
 
 
 _PYTHON = re.compile(r"/(?:libpython|python)(\d\.\d{1,2})[^/]*$")

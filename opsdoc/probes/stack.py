@@ -10,7 +10,7 @@ from opsdoc.clients.files import SavedFile
 from opsdoc.clients.proc import gone
 from opsdoc.host import Host
 from opsdoc.looks import dark, matching, sampling, saved, watched
-from opsdoc.looks.stacks import CutShort, Seen
+from opsdoc.looks.stacks import Partial, Seen
 from opsdoc.looks.watched import Watched
 from opsdoc.model import Denied, Observation, ProbeError, Total, Unreachable, Unseen, UsageError, Window
 from opsdoc.options import Duration, Opt, Rows, ThreadId, WindowLength
@@ -122,7 +122,7 @@ def _dumped(host: Host, one: Watched) -> dict[int, Seen]:
         except ProbeError as error:
             one.unseen.append(error.unseen(f"{one.subject}: stacks"))
     seen = one.stacks.read(dump, None, complement)
-    if isinstance(seen, CutShort):
+    if isinstance(seen, Partial):
         one.unseen.append(Unseen(subject=f"{one.subject}: stacks", reason="malformed", detail=seen.reason))
     return seen
 

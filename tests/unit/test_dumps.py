@@ -30,7 +30,7 @@ class Pausing(Stacks):
     def read(self, dump, only, complement=None):
         if isinstance(dump, tuple):
             raise Malformed("no dump")
-        return {tid: seen for tid, seen in dump.items() if tid in only}
+        return {tid: seen for tid, seen in dump.items() if only is None or tid in only}
 
 
 class Free(Pausing):

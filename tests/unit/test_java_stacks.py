@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from opsdoc.clients.virtual_threads import VirtualThreads
-from opsdoc.looks.java_stacks import CutShort, HotspotStacks, collector, java_role, java_threads
-from opsdoc.looks.stacks import Seen
+from opsdoc.looks.java_stacks import HotspotStacks, collector, java_role, java_threads
+from opsdoc.looks.stacks import Partial, Seen
 from opsdoc.model import Frame, Malformed
 from opsdoc.parsers.hotspot_dump import JavaThread
 
@@ -100,10 +100,10 @@ def test_the_list_is_recorded_without_secrets() -> None:
 
 def test_a_dump_cut_short_says_so_and_what_it_has_is_believed() -> None:
     whole = java_threads(sample("17"))
-    assert not isinstance(whole, CutShort)
+    assert not isinstance(whole, Partial)
     cut = sample("17")[: sample("17").index(b'"VM Thread"')]
     seen = java_threads(cut)
-    assert isinstance(seen, CutShort)
+    assert isinstance(seen, Partial)
     assert "cut short" in seen.reason
     assert seen[6771] == whole[6771]
     assert 0 < len(seen) < len(whole)
@@ -119,7 +119,7 @@ def test_a_thread_that_is_cut_before_its_own_code_is_left_out() -> None:
         java_threads(cut, {6771})
     seen = java_threads(data[: data.index(b"\n", own) + 1], {6771})
     assert [frame.function for frame in seen[6771].frames] == [HOT]
-    assert isinstance(seen, CutShort)
+    assert isinstance(seen, Partial)
 
 
 # ── roles and collectors ─────────────────────────────────────────────────────────────────────────

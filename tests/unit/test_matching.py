@@ -78,7 +78,6 @@ def test_a_thread_has_its_cpu_from_the_kernel_and_its_stack_from_the_dump_of_the
     assert (thread.cpu, thread.role, thread.source) == (0.5, "app", "prepared")
     assert thread.frames == (LIBRARY, HOT)
     assert thread.agreement == Share(1, 1)
-    assert one.stacks.asked == [{7}]
 
 
 def test_agreement_counts_the_dumps_that_saw_the_same_code_whatever_the_line():
