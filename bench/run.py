@@ -11,6 +11,7 @@ import contextlib
 import datetime as dt
 import importlib
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -26,11 +27,12 @@ from typing import NamedTuple
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from servers import jdk, programs  # noqa: E402
+from servers import jdk, native, programs  # noqa: E402
 
 OPSDOC = [str(Path(sys.executable).parent / "opsdoc")]
 WINDOW = 2
 CROWD = 3000
+THREADS = 20_000
 HTML_LIMIT = 300_000
 
 
@@ -149,6 +151,29 @@ def top_beside_top(rounds: int) -> list[Row]:
         return by_command(what, ours, theirs, rounds, cpu=1.0, wall=None)
 
 
+def many_threads(rounds: int) -> list[Row]:
+    with programs.ended(native.many_threads(THREADS)) as program:
+        theirs = ["top", "-H", "-b", "-n", "2", "-d", str(WINDOW)]
+        ours = [*OPSDOC, "cpu", "--json", "--window", f"{WINDOW}s", "--pid", str(program.pid)]
+        what = f"`opsdoc cpu --json`, with the stack, beside `top -H -b -n 2 -d {WINDOW}`, {THREADS:,} threads"
+        return by_command(what, ours, theirs, rounds, cpu=1.25, wall=1.0)
+
+
+def pauses_of_g1(rounds: int) -> list[Row]:
+    """How often, and for how long at most, a default run stops a JVM with G1, beside the one dump of jstack."""
+    taken, pauses, jstacks = [], [], []
+    with jvm() as program:
+        for _ in range(rounds):
+            done = subprocess.run([*OPSDOC, "cpu", "--json"], capture_output=True, timeout=60, check=False)
+            own = [p["seconds"] for p in json.loads(done.stdout)["cost"]["pauses"] if p["pid"] == program.pid]
+            taken.append(len(own))
+            pauses.append(sum(own))
+            jstacks.append(attach_and_parse(program.pid).wall)
+    what = "the pause of the default run, an upper bound, beside one dump of the same JVM (G1) alone"
+    dumps = statistics.median(taken)
+    return [Row(what, told(pauses), told(jstacks), "one dump", f"{dumps:g} dump{'s' * (dumps != 1)}", dumps == 1)]
+
+
 def version_beside_import(rounds: int) -> list[Row]:
     ours = [*OPSDOC, "--version"]
     theirs = [sys.executable, "-c", "import typer"]
@@ -182,6 +207,8 @@ PARTS: dict[str, Callable[[int], list[Row]]] = {
     "cpu": cpu_beside_runbook,
     "stack": stack_beside_jstack,
     "top": top_beside_top,
+    "threads": many_threads,
+    "pauses": pauses_of_g1,
     "version": version_beside_import,
     "modules": modules_of_json,
     "html": size_of_html,

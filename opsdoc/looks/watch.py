@@ -17,6 +17,7 @@ from opsdoc.parsers.procfs import Stat
 
 ROUNDS = 10  # looks at the watched threads in a window
 DUMP_EVERY = 2  # rounds: one dump by py-spy costs 40 ms of CPU
+MANY, LIKELY = 1000, 200  # threads: of more than that, so many may be hot
 FOLLOWED = 16  # threads of a process whose CPU is followed from round to round
 
 
@@ -104,5 +105,15 @@ def _sample_busiest(host: Host, watched: Sequence[Watched], number: int) -> None
 
 
 def _busiest(one: Watched) -> tuple[int, ...]:
-    """The threads to follow: none known (which asks for all) until there are two samples of all."""
-    return tuple(list(usage(*one.samples[:2]))[:FOLLOWED]) if len(one.samples) > 1 else ()
+    """The threads to follow: none known (which asks for all) until there are two samples.
+
+    Of thousands it is guessed who may be hot, by their states and by what they have used in their lives: to look at
+    20,000 threads takes 0.3 s.
+    """
+    if len(one.samples) > 1:
+        return tuple(list(usage(*one.samples[:2]))[:FOLLOWED])
+    stats = one.samples[0].stats if one.samples else {}
+    if len(stats) <= MANY:
+        return ()
+    likely = sorted(stats.values(), key=lambda stat: (stat.state != "R", -stat.used))
+    return tuple(stat.pid for stat in likely[:LIKELY])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 import pytest
 from servers import native, programs, users
@@ -13,7 +12,7 @@ HOT = ("--limit", "hot.thread_cpu=0.02:9")  # on a crowded machine a spinning th
 IN_KERNEL = ("--limit", "kernel.kernel_cpu=0.02:9")
 CALM_KERNEL = ("--limit", "kernel.kernel_cpu=99:99")
 
-needs_perf = pytest.mark.skipif(shutil.which("perf") is None, reason="perf is not installed")
+needs_perf = pytest.mark.usefixtures("perf")
 only_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="perf sees the kernel and the processes of others as root only"
 )
@@ -32,6 +31,18 @@ def test_the_function_of_a_c_program_is_named(opsdoc, start):
     # Nobody was stopped, nothing was left.
     assert (run.report["cost"]["pauses"], run.report["cost"]["target_files"], run.left_behind) == ([], [], ())
     assert programs.state(program.pid) in "RS"
+
+
+@needs_perf
+@pytest.mark.box
+def test_the_hot_thread_of_20_000_is_found(opsdoc, start):
+    program = start(native.many_threads, 20_000)
+    run = opsdoc.json("cpu", "--pid", program.pid, *CALM)
+    (hottest, *_) = run.of("thread")
+    assert (hottest["name"], hottest["frames"][0]["function"]) == ("spinner", native.HOT_FUNCTION)
+    (process,) = run.of("process")
+    assert process["threads"] == 20_002
+    assert not run.report["interrupted"]
 
 
 @needs_perf

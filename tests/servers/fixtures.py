@@ -168,6 +168,13 @@ def lukewarm_python(start: Callable[..., Program]) -> Iterator[Program]:
 
 
 @pytest.fixture
+def perf() -> None:
+    """That perf is installed."""
+    if shutil.which("perf") is None:
+        programs.lacking("perf is not installed")
+
+
+@pytest.fixture
 def idle_python(start: Callable[..., Program]) -> Program:
     """A program that does nothing."""
     return start(programs.python, "idle")

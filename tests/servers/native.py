@@ -64,6 +64,11 @@ def copying() -> Program:
     return run(*COPY)
 
 
+def many_threads(count: int) -> Program:
+    """A C program with that many threads that wait, and one, `spinner`, whose CPU is all in `spin_here`."""
+    return run(str(compiled("threads", "-pthread")), str(count))
+
+
 def loop(runtime: str) -> Program:
     """A loop in the language of a runtime."""
     return run(*LOOPS[runtime])

@@ -197,7 +197,8 @@ def users_id() -> int:
 
 def process(system: float | Unknown = 0.95, user: float = 0.04, **fields) -> Process:
     return Process(
-        subject="7 dd", id="o1", cpu=user + (system if isinstance(system, float) else 0.0), pid=7, name="dd", command="dd if=/dev/zero", cpu_system=system,
+        subject="7 dd", id="o1", pid=7, name="dd", command="dd if=/dev/zero",
+        cpu=user + (system if isinstance(system, float) else 0.0), cpu_system=system,
         cpu_user=user, **{"runtime": "native"} | fields,
     )  # fmt: skip
 
