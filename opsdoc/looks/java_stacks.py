@@ -27,7 +27,7 @@ _CARRYING = b"   Carrying virtual thread #"
 class HotspotStacks(Stacks):
     """Through the JVM's attach socket."""
 
-    source = "thread dump over the attach socket"
+    source = "thread dump over the attach socket, at a safepoint"
     pauses = True
 
     def prepare(self) -> Question[Any]:

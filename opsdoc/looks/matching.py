@@ -60,6 +60,7 @@ def process(
         user=details.get("user") or not_watched,
         runtime=(one.runtime if one is not None else None) or unknown.get("maps", not_watched),
         container=details.get("container", not_watched),
+        cgroup=one.cgroup[-1].value["path"] if one is not None and one.cgroup else not_watched,
         started=sampling.started_at(stat, booted),
         cpu_user=ended if rate is None else round(rate.user, 4),
         cpu_system=ended if rate is None else round(rate.system, 4),

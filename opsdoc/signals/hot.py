@@ -188,8 +188,15 @@ def _cause(code: Code, hottest: Thread | None) -> tuple[str, str, str]:
     return (
         "cpu.app-code",
         f"in {code.frame.function} ({where})",
-        f"read {where} for {moved}: it was on top in {code.agreement or 'the dump'}",
+        f"read {where} for {moved}: it was on top in {code.agreement or 'the dump'}{_bias(hottest)}",
     )
+
+
+def _bias(thread: Thread | None) -> str:
+    """What must be known of where a stack was taken."""
+    if thread is None or not (thread.source or "").endswith("safepoint"):
+        return ""
+    return "; a dump shows the nearest safepoint, so look at what it calls, too"
 
 
 def _native(code: Code, frame: Frame) -> tuple[str, str, str]:

@@ -21,6 +21,7 @@ class Process(Observation):
     user: str | Unknown = measure("user", "", "line")
     runtime: str | Unknown = measure("runtime", "", "line")
     container: str | Unknown | None = measure("container", "", "line")
+    cgroup: str | Unknown | None = measure("cgroup")
     started: str | Unknown = measure("started", "time")
     cpu_user: float | Unknown = measure("user CPU", "cores")
     cpu_system: float | Unknown = measure("system CPU", "cores")
