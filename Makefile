@@ -14,6 +14,8 @@ BENCH_ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+# A line in a .pth file, not a module that finds ours at every start of Python, which takes 20 ms.
+HERE := --config-settings editable_mode=compat -e
 # A virtual environment knows its folder by its whole path: a moved checkout makes a new one.
 PLACE := $(shell pwd | cksum | cut -d ' ' -f 1)
 BASE := $(VENV)/.stamp-base-$(PLACE)
@@ -80,15 +82,15 @@ $(BASE): pyproject.toml
 		rm -rf $(VENV); cat $(VENV).log >&2; rm -f $(VENV).log; \
 		echo "no virtual environment could be made; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@rm -f $(VENV).log
-	@$(PIP) -e . >&2
+	@$(PIP) $(HERE) . >&2
 	@touch $@
 
 $(TEST): $(BASE)
 	@echo "installing what the tests need into $(VENV)" >&2
-	@$(PIP) -e '.[test]' >&2
+	@$(PIP) $(HERE) '.[test]' >&2
 	@touch $@
 
 $(CHECK): $(BASE)
 	@echo "installing what the checks need into $(VENV)" >&2
-	@$(PIP) -e '.[check]' >&2
+	@$(PIP) $(HERE) '.[check]' >&2
 	@touch $@

@@ -7,6 +7,7 @@ import resource
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -79,41 +80,79 @@ class _Ended(NamedTuple):
     trace: str = ""
 
 
+class Look(NamedTuple):
+    """One probe, run to its end: what it came to, and the host that it asked."""
+
+    result: ProbeResult
+    facts: HostFacts
+    host: Host
+    arguments: Mapping[str, Any]
+    cut_short: str | None
+
+    def about(self) -> dict[str, Any]:
+        """What a recording says of itself."""
+        return {
+            "tool": __version__,
+            "probe": self.result.probe,
+            "options": _plain(self.arguments),
+            "cut_short": self.cut_short,
+        }
+
+
 def run(probe: Probe, arguments: Mapping[str, Any], settings: Settings, stop: Stop) -> Report:
     """Run one probe to a report.
 
     Ends by the timeout plus half a second with whatever was seen. Raises UsageError for what can be known before the
     target is asked; everything else is in the report.
     """
-    judges = [(judge, verdict.limits(signal_of(judge), judge.Limits(), settings.limits)) for judge in probe.judges]
-    host = _open(probe, settings)
     began = time.monotonic()
-    seen = _Seen()
-    facts = _look(host, probe, arguments, settings.timeout, stop, seen)
-    result = _result(probe, host, seen, judges)
-    internal = any(unseen.reason == "internal" for unseen in result.unseen)
-    report = Report(
-        title=probe.name,
-        version=__version__,
-        host=facts,
-        started=host.started,
-        elapsed=result.elapsed,
-        results=(result,),
-        cost=_cost(time.monotonic() - began, host),
-        redactions=dict(sorted(host.redactor.counts.items())),
-        exit_code=stop.exit_code or (70 if internal else settings.exit_code(result.severity)),
-        interrupted=stop.signal is not None,
-    )
-    if isinstance(host, RecordingHost) and settings.record is not None:
-        about = {"tool": __version__, "probe": probe.name, "options": _plain(arguments), "cut_short": seen.cut_short}
+    one = look(probe, arguments, settings, stop, _open(probe, settings))
+    report = report_of(probe.name, (one.result,), (one,), settings, stop, time.monotonic() - began)
+    if isinstance(one.host, RecordingHost) and settings.record is not None:
         try:
-            host.save(settings.record, about)
+            one.host.save(settings.record, one.about())
         except UsageError as error:
             raise RecordingLostError(str(error), report._replace(exit_code=BAD_USAGE)) from None
     return report
 
 
-@dataclass(slots=True)
+def look(probe: Probe, arguments: Mapping[str, Any], settings: Settings, stop: Stop, host: Host) -> Look:
+    """Run one probe on a host, and judge what it saw. Raises UsageError as `run` does."""
+    judges = [(judge, verdict.limits(signal_of(judge), judge.Limits(), settings.limits)) for judge in probe.judges]
+    seen = _Seen()
+    facts = _look(host, probe, arguments, settings.timeout, stop, seen)
+    return Look(_result(probe, host, seen, judges), facts, host, arguments, seen.cut_short)
+
+
+def report_of(
+    title: str, results: Sequence[ProbeResult], looks: Sequence[Look], settings: Settings, stop: Stop, wall: float
+) -> Report:
+    """A report of results; `looks` are those that were looked at for them, in the order of their beginning."""
+    internal = any(unseen.reason == "internal" for result in results for unseen in result.unseen)
+    redactions: Counter[str] = Counter()
+    for host in {id(one.host.redactor): one.host for one in looks}.values():
+        redactions.update(host.redactor.counts)
+    severity = max((result.severity for result in results), default=Severity.UNKNOWN)
+    return Report(
+        title=title,
+        version=__version__,
+        host=looks[0].facts if looks else HostFacts(hostname="unknown"),
+        started=looks[0].host.started if looks else now(),
+        elapsed=looks[0].result.elapsed if len(looks) == 1 else round(wall, 3),
+        results=tuple(results),
+        cost=_cost(wall, [one.host for one in looks]),
+        redactions=dict(sorted(redactions.items())),
+        exit_code=stop.exit_code or (70 if internal else settings.exit_code(severity)),
+        interrupted=stop.signal is not None,
+    )
+
+
+def now() -> str:
+    """The time as reports tell it: RFC 3339, with the offset of this machine."""
+    return datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class _Seen:
     """What a probe has yielded so far, and how it ended."""
 
@@ -135,7 +174,7 @@ class _Seen:
             case Observation():
                 self.observations.append(item.replaced(id=f"o{len(self.observations) + 1}"))
             case Total():
-                self.totals[item.kind] = item.count
+                self.totals[item.kind] = item.number
             case Window():
                 self.window = item.seconds
             case Blind():
@@ -161,6 +200,11 @@ def _open(probe: Probe, settings: Settings) -> Host:
         if host.probe != probe.name:
             raise UsageError(f"{settings.replay} is a recording of '{host.probe}': run opsdoc {host.probe} --replay")
         return host
+    return live_host(settings)
+
+
+def live_host(settings: Settings) -> LiveHost:
+    """A host that looks now, and keeps what it sees where that is wanted."""
     live = Live(
         deadline=time.monotonic() + settings.timeout,
         redactor=Redactor(),
@@ -169,8 +213,7 @@ def _open(probe: Probe, settings: Settings) -> Host:
         may_write_target_files=settings.may_write_target_files,
         announce=settings.announce,
     )
-    started = datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
-    return LiveHost(live, started) if settings.record is None else RecordingHost(live, started)
+    return LiveHost(live, now()) if settings.record is None else RecordingHost(live, now())
 
 
 def _look(host: Host, probe: Probe, arguments: Mapping[str, Any], timeout: float, stop: Stop, seen: _Seen) -> HostFacts:
@@ -270,14 +313,14 @@ def _result(probe: Probe, host: Host, seen: _Seen, judges: Sequence[tuple[Any, A
     )
 
 
-def _cost(wall: float, host: Host) -> Cost:
+def _cost(wall: float, hosts: Sequence[Host]) -> Cost:
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     return Cost(
         wall_seconds=round(wall, 3),
         cpu_seconds=round(own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime, 3),
         max_rss_bytes=max(own.ru_maxrss, children.ru_maxrss) * 1024,
-        pauses=host.pauses,
-        target_files=host.target_files,
+        pauses=tuple(pause for host in hosts for pause in host.pauses),
+        target_files=tuple(file for host in hosts for file in host.target_files),
     )
 
 

@@ -61,7 +61,7 @@ def write_folder(path: Path, parts: Mapping[str, bytes]) -> None:
         path.mkdir(mode=0o700, exist_ok=True)
         for name, data in parts.items():
             part = path / name
-            part.parent.mkdir(mode=0o700, exist_ok=True)
+            part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomically(part, data)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None

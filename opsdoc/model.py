@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
@@ -19,7 +18,7 @@ else:  # for those who read the types; Python 3.10 has it not
 T = TypeVar("T")
 
 # Records are named tuples: making a dataclass takes 1 ms at every start, a named tuple a tenth of that. What stands
-# where a tuple could (Unknown) or has a name that tuples use (Total) is not.
+# where a tuple could (Unknown) is not.
 _NONE: Mapping[str, int] = MappingProxyType({})
 
 # ── severity ─────────────────────────────────────────────────────────────────────────────────────
@@ -47,11 +46,26 @@ class Severity(IntEnum):
 # ── values ───────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
 class Unknown:
     """A value that could not be measured, and why. It is never 0, never OK and never left out."""
 
+    __slots__ = ("reason",)
     reason: str
+
+    def __init__(self, reason: str) -> None:
+        object.__setattr__(self, "reason", reason)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"an unknown value is never changed: {name}")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Unknown) and self.reason == other.reason
+
+    def __hash__(self) -> int:
+        return hash((Unknown, self.reason))
+
+    def __repr__(self) -> str:
+        return f"Unknown({self.reason!r})"
 
 
 def known(value: T | Unknown | None) -> T | None:
@@ -193,12 +207,11 @@ class Unseen(NamedTuple):
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Total:
+class Total(NamedTuple):
     """How many of a kind there were, where a probe emits only the first of them."""
 
     kind: str
-    count: int
+    number: int
 
 
 class Window(NamedTuple):

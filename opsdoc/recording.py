@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 FORMAT = "opsdoc.recording/1"
 INDEX = "recording.json"
+CASE, STEPS = "case.json", "steps"  # of several recordings: what they are, and the folder with one folder for each
 SLEEP = "sleep"
 SIZE_CAP = 1 << 30  # of all parts of a recording, unpacked: an archive from a ticket may be hostile
 _ERRORS: Mapping[str, type[ProbeError]] = {
@@ -61,7 +62,11 @@ class RecordingHost(LiveHost):
         self._keep(SLEEP, at, self.now() - at, {"answer": None})
 
     def save(self, path: Path, about: Mapping[str, Any]) -> None:
-        """Write the recording to a folder, or to one file if the name ends in `.tar.gz`; mode 0600.
+        """Write the recording; see `parts` and `write_recording`."""
+        write_recording(path, self.parts(about))
+
+    def parts(self, about: Mapping[str, Any]) -> dict[str, bytes]:
+        """The recording as files by their names; nothing is kept any more.
 
         `about` says which probe was run with which options, and whether it was cut short by `timeout` or `interrupted`.
         """
@@ -80,11 +85,7 @@ class RecordingHost(LiveHost):
             "redactions": self.redactor.counts,
             "answers": self._entries,
         }
-        parts = {INDEX: json.dumps(index, indent=1).encode() + b"\n", **self._blobs}
-        if path.name.endswith(".tar.gz"):
-            write_atomically(path, _packed(parts))
-        else:
-            write_folder(path, parts)
+        return {INDEX: json.dumps(index, indent=1).encode() + b"\n", **self._blobs}
 
     @contextlib.contextmanager
     def _asking(self, question: Question[Any]) -> Iterator[None]:
@@ -126,8 +127,9 @@ class RecordingHost(LiveHost):
 class ReplayHost(Host):
     """A host that answers from a recording. Its clock moves to the time at which each answer came."""
 
-    def __init__(self, path: Path) -> None:
-        self._parts = _read_parts(path)
+    def __init__(self, path: Path, parts: Mapping[str, bytes] | None = None) -> None:
+        """`parts` are those of the one recording, where `path` holds several."""
+        self._parts = read_parts(path) if parts is None else parts
         index = _read_index(path, self._parts)
         self.probe: str = index["probe"]
         self.options: dict[str, Any] = index["options"]
@@ -173,6 +175,14 @@ class ReplayHost(Host):
         return Answer(value, entry["at"], entry["took"])
 
 
+def write_recording(path: Path, parts: Mapping[str, bytes]) -> None:
+    """Write a recording to a folder, or to one file if the name ends in `.tar.gz`; mode 0600. Raises UsageError."""
+    if path.name.endswith(".tar.gz"):
+        write_atomically(path, _packed(parts))
+    else:
+        write_folder(path, parts)
+
+
 def _error(error: ProbeError) -> dict[str, str]:
     return {"reason": error.reason, "detail": error.detail, "hint": error.hint}
 
@@ -191,14 +201,19 @@ def _packed(parts: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _read_parts(path: Path) -> dict[str, bytes]:
-    """All parts of a recording, in memory: nothing of an archive is ever unpacked onto the disk."""
+def read_parts(path: Path) -> dict[str, bytes]:
+    """All parts of a recording, or of a case with several, in memory: nothing of an archive is unpacked onto the disk.
+
+    Raises UsageError for what is neither a folder nor a `.tar.gz`.
+    """
     import tarfile  # here and above: with its compressors it would cost every start 5 ms
     import zlib
 
     try:
         if path.is_dir():
-            found = [path / INDEX, *sorted((path / "blobs").glob("*"))]  # whatever else is there is not ours to read
+            # Whatever else is there is not ours to read.
+            names = (INDEX, "blobs/*", CASE, f"{STEPS}/*/{INDEX}", f"{STEPS}/*/blobs/*")
+            found = sorted(part for name in names for part in path.glob(name))
             return {
                 str(part.relative_to(path)): part.read_bytes()
                 for part in found

@@ -13,7 +13,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        self._events: queue.SimpleQueue[Any] | None = None
+        self._listeners: tuple[queue.SimpleQueue[Any], ...] = ()
 
     def install(self) -> None:
         """Take the signals over. A second one ends the process at once."""
@@ -21,8 +21,8 @@ class Stop:
         signal.signal(signal.SIGTERM, self._handle)
 
     def notify(self, events: queue.SimpleQueue[Any]) -> None:
-        """Put this object into a queue when the signal comes, or now if it came before."""
-        self._events = events
+        """Put this object into a queue when the signal comes, or now if it came before. There may be several."""
+        self._listeners = (*self._listeners, events)
         if self.signal is not None:
             events.put(self)
 
@@ -36,5 +36,5 @@ class Stop:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.signal = number
-        if self._events is not None:
-            self._events.put(self)  # SimpleQueue.put is reentrant: safe in a signal handler
+        for events in self._listeners:
+            events.put(self)  # SimpleQueue.put is reentrant: safe in a signal handler

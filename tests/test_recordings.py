@@ -44,6 +44,16 @@ def test_a_recording_comes_to_the_expected_report(opsdoc, scenario, accept):
     assert got == json.loads(expected.read_text())
 
 
+@pytest.mark.parametrize("probe", probes.names())
+def test_a_probe_yields_what_it_says_that_it_observes(probe):
+    seen = set()
+    for scenario in SCENARIOS:
+        if scenario.parent.name == probe:
+            (result,) = json.loads((scenario / "expected.json").read_text())["results"]
+            seen |= {observation["kind"] for observation in result["observations"]}
+    assert seen == {kind.kind for kind in probes.load(probe).observes}
+
+
 def test_every_probe_has_several_scenarios_and_no_folder_is_forgotten():
     recorded = {scenario.parent.name for scenario in SCENARIOS}
     assert recorded == set(probes.names())

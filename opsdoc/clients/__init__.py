@@ -46,7 +46,7 @@ class Bulk(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Live:
     """What a question may use to answer: the deadline, the `/proc` in use, the redactor, and who cleans up."""
 

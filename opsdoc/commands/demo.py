@@ -68,8 +68,8 @@ def _run(given: Given) -> int:
         write_files,
         write_stdout,
     )
-    from opsdoc.commands.probe import again
     from opsdoc.commands.progress import Progress
+    from opsdoc.commands.running import again
     from opsdoc.commands.values import Sources, resolve
     from opsdoc.engine import Settings, run
     from opsdoc.stop import Stop

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from opsdoc.clients import Question
@@ -36,15 +35,15 @@ class Partial(dict[int, Seen]):
         return self
 
 
-@dataclass(frozen=True, slots=True)
 class Stacks(ABC):
     """How the stacks of one process are taken; `started` (ticks after boot) proves that it is the same process."""
 
     source: ClassVar[str]
     pauses: ClassVar[bool] = False  # whether the process stands still for a dump
 
-    pid: int
-    started: int
+    def __init__(self, pid: int, started: int) -> None:
+        self.pid = pid
+        self.started = started
 
     def prepare(self) -> Question[Any] | None:
         """What must be asked once before the first dump."""

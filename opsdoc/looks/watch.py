@@ -17,7 +17,7 @@ from opsdoc.parsers.procfs import Stat
 
 ROUNDS = 10  # looks at the watched threads in a window
 DUMP_EVERY = 2  # rounds: one dump by py-spy costs 40 ms of CPU
-MANY, LIKELY = 1000, 200  # threads: of more than that, so many may be hot
+MANY, LIKELY = 100, 64  # threads: of more than that, so many may be hot
 FOLLOWED = 16  # threads of a process whose CPU is followed from round to round
 
 

@@ -29,7 +29,7 @@ class Dump(NamedTuple):
     took: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Watched:
     """One process under watch. The first and the last of its samples are of all its threads."""
 

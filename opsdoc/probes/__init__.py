@@ -30,12 +30,14 @@ class Judge(Protocol):
 class Probe:
     """A way to see something: a generator of what it saw, and the judges of that.
 
-    `precedence` ranks rules of equal severity: the first is the headline.
+    `observes` are the kinds of what it yields: what a playbook's expressions see of it. `precedence` ranks rules of
+    equal severity: the first is the headline.
     """
 
     name: str
     run: Callable[..., Iterator[Item]]
     judges: tuple[Any, ...]
+    observes: tuple[type[Observation], ...]
     precedence: tuple[str, ...]
     example: str
     timeout: float
@@ -57,13 +59,18 @@ class Probe:
 
 
 def probe(
-    *, judges: tuple[Any, ...], example: str, precedence: tuple[str, ...] = (), timeout: float = 30.0
+    *,
+    judges: tuple[Any, ...],
+    observes: tuple[type[Observation], ...],
+    example: str,
+    precedence: tuple[str, ...] = (),
+    timeout: float = 30.0,
 ) -> Callable[[Callable[..., Iterator[Item]]], Probe]:
     """Make a generator `(host, *, option, …)` a probe named after its module's path."""
 
     def made(run: Callable[..., Iterator[Item]]) -> Probe:
         name = run.__module__.removeprefix(f"{__name__}.").replace("_", "-")
-        return Probe(name, run, judges, precedence, example, timeout)
+        return Probe(name, run, judges, observes, precedence, example, timeout)
 
     return made
 

@@ -15,13 +15,22 @@ from opsdoc.options import Duration, Opt, PauseBudget, Rows, WindowLength
 from opsdoc.parsers.procfs import Stat
 from opsdoc.probes import probe
 from opsdoc.signals import box, cpu_cause, gc, hot, kernel, quota
-from opsdoc.signals.processes import Process, Thread
+from opsdoc.signals.box import Box
+from opsdoc.signals.heap import Heap
+from opsdoc.signals.kernel import Syscall
+from opsdoc.signals.processes import Code, Process, Thread
+from opsdoc.signals.quota import Quota
 
 LOOK = 0.3  # seconds of the window that tell which processes to watch: 30 clock ticks
 WORTH_WATCHING = 0.05  # cores
 
 
-@probe(judges=(box, quota, gc, hot, kernel), precedence=cpu_cause.PRECEDENCE, example="opsdoc cpu -o hot.html")
+@probe(
+    judges=(box, quota, gc, hot, kernel),
+    observes=(Box, Process, Heap, Quota, Thread, Code, Syscall),
+    precedence=cpu_cause.PRECEDENCE,
+    example="opsdoc cpu -o hot.html",
+)
 def cpu(
     host: Host,
     *,
@@ -49,7 +58,7 @@ def cpu(
     processes = _processes(host, first, last, watched, pid, rows, box_after.booted)
     yield from processes
     if pid is None:
-        yield Total(kind="process", count=len(last.stats) - 1)
+        yield Total(kind="process", number=len(last.stats) - 1)
     threads: list[Thread] = []
     for one in watched:
         for item in matching.threads(one, host.redactor.text):
@@ -62,9 +71,9 @@ def cpu(
     threads.sort(key=lambda thread: -matching.cores(thread))
     codes = hot.codes(threads, processes)
     yield from threads[: rows or None]
-    yield Total(kind="thread", count=len(threads))
+    yield Total(kind="thread", number=len(threads))
     yield from (code for place, code in enumerate(codes) if not rows or place < rows or code.role != "app")
-    yield Total(kind="code", count=len(codes))
+    yield Total(kind="code", number=len(codes))
     yield from matching.syscalls(watched, host.redactor.text)
     if pid is not None and pid not in last.stats and not threads:
         raise gone(pid)  # nothing is known of the one that was asked for, which must not look like nothing wrong

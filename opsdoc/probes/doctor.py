@@ -15,7 +15,7 @@ from opsdoc.signals.sight import Sight
 Facts = Mapping[str, Any]
 
 
-@probe(judges=(sight,), example="opsdoc doctor -v")
+@probe(judges=(sight,), observes=(Sight,), example="opsdoc doctor -v")
 def doctor(host: Host) -> Iterator[Item]:
     """Tell what opsdoc can and cannot see on this box, and the command that would change it.
 

@@ -21,7 +21,7 @@ from opsdoc.signals.processes import Thread
 MOST_THREADS = 64  # of a program without a runtime: those that have used the most CPU
 
 
-@probe(judges=(stack_signal,), example="opsdoc stack 2609 --tid 0xb26")
+@probe(judges=(stack_signal,), observes=(Thread,), example="opsdoc stack 2609 --tid 0xb26")
 def stack(
     host: Host,
     *,
@@ -47,7 +47,7 @@ def stack(
         threads = [thread for thread in threads if tid in (thread.tid, thread.ns_tid)]
         if not threads:
             raise Unreachable(f"no thread {tid} ({tid:#x}) in {'the dump' if pid is None else f'process {pid}'}")
-    yield Total(kind="thread", count=len(threads))
+    yield Total(kind="thread", number=len(threads))
     for thread in threads[: rows or None]:
         yield matching.cut(thread, context)
 

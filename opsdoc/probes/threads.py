@@ -12,9 +12,10 @@ from opsdoc.model import Observation, Total, Unseen, Window
 from opsdoc.options import Duration, Opt, Rows, WindowLength
 from opsdoc.probes import probe
 from opsdoc.signals import cpu_cause, hot
+from opsdoc.signals.processes import Process, Thread
 
 
-@probe(judges=(hot,), precedence=cpu_cause.PRECEDENCE, example="opsdoc threads 2609")
+@probe(judges=(hot,), observes=(Process, Thread), precedence=cpu_cause.PRECEDENCE, example="opsdoc threads 2609")
 def threads(
     host: Host,
     *,
@@ -38,5 +39,5 @@ def threads(
         yield matching.process(after.stats[pid], rate, one, booted, host.redactor.text)
     for tid in list(one.rates)[: rows or None]:
         yield matching.thread(one, last.stats[tid], host.redactor.text)
-    yield Total(kind="thread", count=len(one.rates))
+    yield Total(kind="thread", number=len(one.rates))
     yield from one.unseen

@@ -10,9 +10,11 @@ from opsdoc.model import Observation, Total, Unseen, Window
 from opsdoc.options import Duration, Rows, WindowLength
 from opsdoc.probes import probe
 from opsdoc.signals import box, cpu_cause, hot
+from opsdoc.signals.box import Box
+from opsdoc.signals.processes import Process
 
 
-@probe(judges=(box, hot), precedence=cpu_cause.PRECEDENCE, example="opsdoc top -n 10")
+@probe(judges=(box, hot), observes=(Box, Process), precedence=cpu_cause.PRECEDENCE, example="opsdoc top -n 10")
 def top(
     host: Host, *, window: WindowLength = Duration(2), rows: Rows = 5
 ) -> Iterator[Observation | Unseen | Total | Window]:
@@ -34,6 +36,6 @@ def top(
             host.redactor.text,
             sampling.reaped(pid, first, last),
         )
-    yield Total(kind="process", count=len(last.stats) - 1)
+    yield Total(kind="process", number=len(last.stats) - 1)
     for one in looked_into.values():
         yield from one.unseen

@@ -20,8 +20,9 @@ from opsdoc import commands, config, probes
 from opsdoc.commands import Commands, dispatch
 from opsdoc.commands.cli import Spec, help_of, listed
 from opsdoc.commands.output import wants_color, with_color_variables
-from opsdoc.commands.probe import again, command_of, limit_names
+from opsdoc.commands.probe import command_of, limit_names
 from opsdoc.commands.progress import Progress
+from opsdoc.commands.running import again
 from opsdoc.commands.values import Sources, limits, resolve
 from opsdoc.config import Config, parse
 from opsdoc.model import Finding, Limit, Observation, Severity, UsageError, Window, measure
@@ -76,7 +77,7 @@ def look(
     yield Cup(subject=f"cup {pid}", level=level, asked=f"{color_of} {[str(c) for c in conf]} {frames}")
 
 
-PROBE = Probe("cup", look, (CUP,), (), "opsdoc cup 7 --level 0.8", 5.0)
+PROBE = Probe("cup", look, (CUP,), (Cup,), (), "opsdoc cup 7 --level 0.8", 5.0)
 
 
 @pytest.fixture(autouse=True)
@@ -158,7 +159,7 @@ def test_files_are_written_by_their_suffix_and_text_to_stdout_unless_quiet(cup, 
     ],
 )
 def test_what_can_be_known_before_is_one_line_and_nothing_is_run(cup, tmp_path, monkeypatch, argv, words):
-    monkeypatch.setattr("opsdoc.commands.probe.run", lambda *_: pytest.fail("the probe was run"))
+    monkeypatch.setattr("opsdoc.engine.run", lambda *_: pytest.fail("the probe was run"))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "recording.json").write_text("{}")
     (tmp_path / "link.json").symlink_to("elsewhere")

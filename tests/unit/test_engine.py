@@ -60,7 +60,7 @@ CUP = SimpleNamespace(__name__="opsdoc.signals.cup", Limits=CupLimits, judge=jud
 
 
 def probe_of(run, precedence=(), judges=(CUP,)):
-    return Probe("cup", run, judges, precedence, "opsdoc cup", 30.0)
+    return Probe("cup", run, judges, (Cup,), precedence, "opsdoc cup", 30.0)
 
 
 def quick(timeout=5.0, **settings):
@@ -95,7 +95,7 @@ def test_what_a_probe_yields_is_numbered_judged_and_ranked():
     def pour(host):
         yield Window(seconds=2.0)
         yield from cups(0.1, 0.95, 0.6)(host)
-        yield Total(kind="cup", count=9)
+        yield Total(kind="cup", number=9)
 
     report = run(probe_of(pour), {}, quick(), Stop())
     (result,) = report.results
@@ -321,6 +321,6 @@ def test_an_interrupt_before_the_start_is_not_lost(stop):
 
 def test_a_recording_of_another_probe_is_refused(tmp_path):
     run(probe_of(cups(0.1)), {}, quick(record=tmp_path / "case"), Stop())
-    other = Probe("saucer", cups(0.1), (CUP,), (), "opsdoc saucer", 30.0)
+    other = Probe("saucer", cups(0.1), (CUP,), (Cup,), (), "opsdoc saucer", 30.0)
     with pytest.raises(UsageError, match="is a recording of 'cup'"):
         run(other, {}, quick(replay=tmp_path / "case"), Stop())
