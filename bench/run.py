@@ -156,7 +156,7 @@ def many_threads(rounds: int) -> list[Row]:
         theirs = ["top", "-H", "-b", "-n", "2", "-d", str(WINDOW)]
         ours = [*OPSDOC, "cpu", "--json", "--window", f"{WINDOW}s", "--pid", str(program.pid)]
         what = f"`opsdoc cpu --json`, with the stack, beside `top -H -b -n 2 -d {WINDOW}`, {THREADS:,} threads"
-        return by_command(what, ours, theirs, rounds, cpu=1.25, wall=1.0)
+        return by_command(what, ours, theirs, rounds, cpu=1.0, wall=1.0)
 
 
 def pauses_of_g1(rounds: int) -> list[Row]:
