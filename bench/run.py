@@ -181,6 +181,50 @@ def version_beside_import(rounds: int) -> list[Row]:
     return by_command(what, ours, theirs, 4 * rounds, cpu=2.0, wall=2.0)
 
 
+def playbook_validate(rounds: int) -> list[Row]:
+    """How much longer the largest shipped playbook takes to be checked than opsdoc to say its version."""
+    largest = max((ROOT / "playbooks").glob("*.yml"), key=lambda path: path.stat().st_size)
+    ours = [*OPSDOC, "playbook", "validate", str(largest)]
+    theirs = [*OPSDOC, "--version"]
+    mine, other = in_turn(lambda: cost_of(ours), lambda: cost_of(theirs), 2 * rounds)
+    more = statistics.median(c.wall for c in mine) - statistics.median(c.wall for c in other)
+    what = f"`opsdoc playbook validate {largest.name}` beside `opsdoc --version`: wall"
+    measured = f"{1000 * more:.0f} ms more"
+    return [
+        Row(what, told([c.wall for c in mine]), told([c.wall for c in other]), "150 ms more", measured, more <= 0.15)
+    ]
+
+
+def expression(_rounds: int) -> list[Row]:
+    """One evaluation of a usual expression, in CPU of this process."""
+    from opsdoc.playbook.expressions import Items, parse
+
+    threads = Items([{"name": f"worker-{n}", "role": "app", "cpu": 0.01 * n} for n in range(10)])
+    names = {"params": {"hot": 0.9}, "steps": {"cpu": {"thread": threads, "status": "ok"}}}
+    rows = []
+    for text in ("steps.cpu.thread[0].cpu > params.hot", "any(steps.cpu.thread, \"role == 'gc' and cpu > 0.3\")"):
+        parsed, took = parse(text), []
+        for _ in range(50):
+            began = time.process_time()
+            for _ in range(300):
+                parsed.evaluate(names)
+            took.append((time.process_time() - began) / 300)
+        value = 1e6 * statistics.median(took)
+        rows.append(Row(f"an expression: `{text}`", f"{value:.1f} µs", "", "< 20 µs", f"{value:.1f} µs", value < 20))
+    return rows
+
+
+def all_formats(rounds: int) -> list[Row]:
+    """The usual report, from its recording to all formats at once."""
+    recording = ROOT / "tests/recordings/cpu/jvm-hot"
+    with tempfile.TemporaryDirectory() as folder:
+        files = [word for suffix in ("html", "json", "md") for word in ("-o", f"{folder}/report.{suffix}")]
+        took = [cost_of([*OPSDOC, "cpu", "--replay", str(recording), *files]).wall for _ in range(rounds)]
+    what = "`opsdoc cpu --replay` of the usual report to text, HTML, JSON and Markdown: wall, start included"
+    median = statistics.median(took)
+    return [Row(what, told(took), "", "< 500 ms", f"{1000 * median:.0f} ms", median < 0.5)]
+
+
 def modules_of_json(_rounds: int) -> list[Row]:
     with programs.ended(programs.python("idle")) as program:
         command = [sys.executable, "-X", "importtime", "-m", "opsdoc", "cpu", "--json", "--window", "200ms"]
@@ -210,6 +254,9 @@ PARTS: dict[str, Callable[[int], list[Row]]] = {
     "threads": many_threads,
     "pauses": pauses_of_g1,
     "version": version_beside_import,
+    "playbook": playbook_validate,
+    "expression": expression,
+    "formats": all_formats,
     "modules": modules_of_json,
     "html": size_of_html,
 }

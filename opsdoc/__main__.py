@@ -61,8 +61,9 @@ def _tell_version() -> int:
 
 
 def _complain(text: str) -> None:
-    """One line on stderr."""
-    _tell(f"opsdoc: {_harmless(' '.join(text.splitlines()))}\n")
+    """On stderr, each line as one of ours: a playbook may have several errors."""
+    for line in text.splitlines():
+        _tell(f"opsdoc: {_harmless(line)}\n")
 
 
 def _bug(error: BaseException) -> int:

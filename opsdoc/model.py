@@ -328,6 +328,9 @@ class HostFacts(NamedTuple):
     virtualization: str | None = None
 
 
+PLAYBOOK = "playbook"  # the probe of the result that holds the findings of a playbook
+
+
 class Report(NamedTuple):
     """Everything one run has to say. Severity and the one sentence are derived."""
 
@@ -349,8 +352,9 @@ class Report(NamedTuple):
 
     @property
     def headline(self) -> Finding | None:
-        """The first of the most severe findings."""
-        findings = [f for r in self.results for f in r.findings]
+        """The first of the most severe findings; a playbook's own, which know all its steps, come before theirs."""
+        in_order = sorted(self.results, key=lambda result: result.probe != PLAYBOOK)
+        findings = [f for r in in_order for f in r.findings]
         return max(findings, key=lambda f: f.severity, default=None)
 
     @property

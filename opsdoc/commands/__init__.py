@@ -24,8 +24,11 @@ SETTINGS = (
 EXIT_CODES = "Exit code: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN; 64 bad usage, 70 a bug, 130 interrupted."
 
 # In the order a person needs them. A probe that is not named here comes after the last that is.
-_ORDER = ("cpu", "top", "threads", "stack", "nginx", "mq", "cache", "db", "doctor", "demo", "schema")
-_OWN = ("demo", "schema")  # commands that are not probes: modules of this package
+_ORDER = (
+    *("cpu", "top", "threads", "stack", "nginx", "mq", "cache", "db"),
+    *("run", "playbook", "report", "doctor", "demo", "schema"),
+)
+_OWN = ("run", "playbook", "report", "demo", "schema")  # commands that are not probes: modules of this package
 
 
 def dispatch(argv: Sequence[str]) -> int:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
 from typing import Any, Literal
 
 import typer
 
-from opsdoc import signals
 from opsdoc.commands.cli import Given, Spec, command_from
-from opsdoc.model import Observation
 from opsdoc.options import Opt, Param
 
-_WHAT = Param("what", Literal["report"], Opt("whose schema", positional=True), None, required=True)
+_WHAT = Param("what", Literal["report", "playbook"], Opt("whose schema", positional=True), None, required=True)
 
 
 def command() -> Any:
@@ -22,7 +18,7 @@ def command() -> Any:
     return command_from(
         Spec(
             name="schema",
-            sentence="Print the JSON Schema that every report of --json and -o FILE.json follows.",
+            sentence="Print the JSON Schema that every report (--json, -o FILE.json) or every playbook follows.",
             example="opsdoc schema report > opsdoc.report.schema.json",
             params=(_WHAT,),
             run=_run,
@@ -32,18 +28,20 @@ def command() -> Any:
 
 def _run(given: Given) -> int:
     from opsdoc.commands.values import Sources, resolve
-    from opsdoc.render.json_v1 import schema
 
-    resolve((_WHAT,), Sources(given=given, command="opsdoc schema"))
-    typer.echo(json.dumps(schema(_kinds()), indent=2))
+    what = resolve((_WHAT,), Sources(given=given, command="opsdoc schema"))["what"]
+    typer.echo(json.dumps(_report() if what == "report" else _playbook(), indent=2))
     return 0
 
 
-def _kinds() -> list[type[Observation]]:
-    """Every observation type that a signal declares."""
-    found: dict[str, type[Observation]] = {}
-    for module in pkgutil.iter_modules(signals.__path__):
-        for value in vars(importlib.import_module(f"{signals.__name__}.{module.name}")).values():
-            if isinstance(value, type) and issubclass(value, Observation) and value.kind:
-                found[value.kind] = value
-    return [found[kind] for kind in sorted(found)]
+def _report() -> Any:
+    from opsdoc.render.json_v1 import schema
+    from opsdoc.reread import kinds
+
+    return schema(list(kinds().values()))
+
+
+def _playbook() -> Any:
+    from opsdoc.playbook.schema import schema
+
+    return schema()

@@ -30,6 +30,7 @@ class Judge(Protocol):
 class Probe:
     """A way to see something: a generator of what it saw, and the judges of that.
 
+    `touches` says what it does to others beyond reading /proc, for those who want to know before they run it.
     `observes` are the kinds of what it yields: what a playbook's expressions see of it. `precedence` ranks rules of
     equal severity: the first is the headline.
     """
@@ -41,6 +42,7 @@ class Probe:
     precedence: tuple[str, ...]
     example: str
     timeout: float
+    touches: tuple[str, ...] = ()
 
     @property
     def help(self) -> str:
@@ -65,12 +67,13 @@ def probe(
     example: str,
     precedence: tuple[str, ...] = (),
     timeout: float = 30.0,
+    touches: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Iterator[Item]]], Probe]:
     """Make a generator `(host, *, option, …)` a probe named after its module's path."""
 
     def made(run: Callable[..., Iterator[Item]]) -> Probe:
         name = run.__module__.removeprefix(f"{__name__}.").replace("_", "-")
-        return Probe(name, run, judges, observes, precedence, example, timeout)
+        return Probe(name, run, judges, observes, precedence, example, timeout, touches)
 
     return made
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from opsdoc.clients.proc import gone
 from opsdoc.host import Host
-from opsdoc.looks import matching, sampling, watch
+from opsdoc.looks import matching, sampling, touches, watch
 from opsdoc.looks.sampling import Sample
 from opsdoc.looks.watched import DETAILED, Watched, look_into
 from opsdoc.model import Interrupted, Observation, TimedOut, Total, Unseen, Window
@@ -30,6 +30,7 @@ WORTH_WATCHING = 0.05  # cores
     observes=(Box, Process, Heap, Quota, Thread, Code, Syscall),
     precedence=cpu_cause.PRECEDENCE,
     example="opsdoc cpu -o hot.html",
+    touches=touches.OF_STACKS + touches.OF_COUNTERS,
 )
 def cpu(
     host: Host,

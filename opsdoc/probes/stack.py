@@ -9,7 +9,7 @@ from typing import Annotated
 from opsdoc.clients.files import SavedFile
 from opsdoc.clients.proc import gone
 from opsdoc.host import Host
-from opsdoc.looks import dark, matching, sampling, saved, watched
+from opsdoc.looks import dark, matching, sampling, saved, touches, watched
 from opsdoc.looks.stacks import Partial, Seen
 from opsdoc.looks.watched import Watched
 from opsdoc.model import Denied, Observation, ProbeError, Total, Unreachable, Unseen, UsageError, Window
@@ -21,7 +21,7 @@ from opsdoc.signals.processes import Thread
 MOST_THREADS = 64  # of a program without a runtime: those that have used the most CPU
 
 
-@probe(judges=(stack_signal,), observes=(Thread,), example="opsdoc stack 2609 --tid 0xb26")
+@probe(judges=(stack_signal,), observes=(Thread,), example="opsdoc stack 2609 --tid 0xb26", touches=touches.OF_STACKS)
 def stack(
     host: Host,
     *,

@@ -7,10 +7,10 @@ from typing import TextIO
 
 from opsdoc.model import Report
 
-FORMATS: tuple[str, ...] = ("text", "json", "md", "html")
+FORMATS: tuple[str, ...] = ("text", "json", "md", "html", "nagios")
 SUFFIXES = {".txt": "text", ".json": "json", ".md": "md", ".html": "html", ".htm": "html"}
 
-_MODULES = {"text": "text", "json": "json_v1", "md": "markdown", "html": "html"}
+_MODULES = {"text": "text", "json": "json_v1", "md": "markdown", "html": "html", "nagios": "nagios"}
 
 
 def render(

@@ -12,8 +12,9 @@ from typing import Any, TextIO
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from opsdoc.model import Finding, Observation, Report, Severity
-from opsdoc.render import json_v1, words
+from opsdoc.model import Finding, Observation, ProbeResult, Report, Severity
+from opsdoc.render import words
+from opsdoc.render.embedded import Data
 from opsdoc.render.pictures import Bars, Strip, bars_of, strip_of
 from opsdoc.render.rows import in_words
 from opsdoc.render.stack import Line, marked
@@ -36,9 +37,11 @@ class Measure:
     json: int
 
 
+_NO_ANCHOR = re.compile(r"[^\w.-]+")
+
 # Each is tried in turn until the page is under the cap.
 _MEASURES = (
-    Measure(rows=50, frames=200, text=4000, detailed=50, listed=10_000, json=3_000_000),
+    Measure(rows=50, frames=200, text=4000, detailed=50, listed=10_000, json=4_000_000),
     Measure(rows=20, frames=40, text=400, detailed=20, listed=2_000, json=1_000_000),
     Measure(rows=5, frames=12, text=120, detailed=5, listed=500, json=0),
 )
@@ -47,15 +50,16 @@ _MEASURES = (
 def render(report: Report, out: TextIO, **_: Any) -> None:
     """Write the page; characters that the output cannot carry become character references."""
     page = ""
+    data = Data(report)
     for measure in _MEASURES:
-        page = _page(report, measure)
+        page = _page(report, measure, data)
         if len(page.encode("utf-8")) <= _CAP:
             break
     encoding = getattr(out, "encoding", None) or "utf-8"
     out.write(page.encode(encoding, "xmlcharrefreplace").decode(encoding))
 
 
-def _page(report: Report, measure: Measure) -> str:
+def _page(report: Report, measure: Measure, data: Data) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -67,7 +71,7 @@ def _page(report: Report, measure: Measure) -> str:
     environment.filters["size"] = words.size
     environment.filters["duration"] = words.duration
     environment.filters["clock"] = lambda stamp: clock(stamp, date=True)
-    return environment.get_template("report.html.j2").render(page=Page(report, measure)) + "\n"
+    return environment.get_template("report.html.j2").render(page=Page(report, measure, data)) + "\n"
 
 
 def _finalized(value: Any, most: int) -> Any:
@@ -138,13 +142,17 @@ class Section:
 class Page:
     """A report in the order of the page."""
 
-    def __init__(self, report: Report, measure: Measure) -> None:
+    def __init__(self, report: Report, measure: Measure, data: Data) -> None:
         self.report = report
+        text, self.is_whole = data.under(measure.json)
+        self.json = None if text is None else Markup(text)  # noqa: S704 - it has no `<`
         self.story = Story(report)
         self.measure = measure
         self.findings = [t.finding for t in self.story.told]
         self._anchors = dict(zip(map(id, self.findings), _anchors(f.rule for f in self.findings), strict=True))
         self._proven = [o for t in self._told_bad for o in t.evidence]
+        self._looked = [looked_at(result) for result in report.results]
+        self._places = _places(self._looked)
         self._pictured: set[tuple[int, str]] = set()
         self._told: set[int] = set()
 
@@ -176,21 +184,15 @@ class Page:
                 targets=", ".join(result.targets),
                 status=result.status,
                 severity=result.severity,
-                tables=[self._pictured_table(number, looked) for looked in looked_at(result)],
+                tables=[self._pictured_table(number, each) for each in looked],
             )
-            for number, result in enumerate(self.report.results)
+            for number, (result, looked) in self._numbered()
         ]
 
     @property
     def timeline(self) -> list[Span]:
         """When each step ran."""
         return timeline(self.report)
-
-    @cached_property
-    def json(self) -> Markup | None:
-        """The report as data for a script element that no browser runs; none where it is too large."""
-        text = json_v1.dumps(json_v1.as_dict(self.report), indent=None).replace("<", "\\u003c")
-        return Markup(text) if len(text) <= self.measure.json else None  # noqa: S704 - escaped just above
 
     def anchor(self, finding: Finding) -> str:
         """The stable name of a finding within the page, from its rule."""
@@ -201,7 +203,7 @@ class Page:
         kinds = list(dict.fromkeys(o.kind for o in told.evidence))
         return replace(
             self._bare_card(told),
-            facts=[self._fact(number, o) for o in told.evidence],
+            facts=[self._fact(o) for o in told.evidence],
             bars=[pair for kind in kinds for pair in self._bars(number, kind, told.evidence)],
         )
 
@@ -217,7 +219,7 @@ class Page:
             limit=limit_words(finding.threshold),
         )
 
-    def _fact(self, number: int, observation: Observation) -> Fact:
+    def _fact(self, observation: Observation) -> Fact:
         main, beside = in_words(observation, reasons=True)
         again = id(observation) in self._told  # its stack and its course are shown once
         self._told.add(id(observation))
@@ -227,21 +229,26 @@ class Page:
             subject=observation.subject,
             main=main,
             beside=beside,
-            anchor=self._row_anchor(number, observation),
+            anchor=self._row_anchor(observation),
             stack=marked([Line(frame) for frame in frames[: self.measure.frames]]),
             more_frames=max(0, len(frames) - self.measure.frames),
             strip=None if again else strip_of(observation),
         )
 
-    def _row_anchor(self, number: int, observation: Observation) -> str | None:
-        same = [o for o in self.report.results[number].observations if o.kind == observation.kind]
-        index = next(i for i, each in enumerate(same) if each is observation)
-        return f"r{number}-{observation.kind}-{index}" if index < self.measure.rows else None
+    def _numbered(self) -> Iterator[tuple[int, tuple[ProbeResult, list[Looked]]]]:
+        """What each result saw, with the number of the result."""
+        numbers = {id(result): number for number, result in enumerate(self.report.results)}
+        return ((numbers[id(result)], (result, looked)) for result, looked in self.story.looked)
+
+    def _row_anchor(self, observation: Observation) -> str | None:
+        number, index = self._places[id(observation)]
+        return f"{_prefix(number, observation.kind)}-{index}" if index < self.measure.rows else None
 
     def _bars(self, number: int, kind: str, evidence: Sequence[Observation]) -> Iterator[tuple[Bars, Table]]:
-        looked = next(each for each in looked_at(self.report.results[number]) if each.kind == kind)
-        bars = bars_of(looked.rows, evidence)
-        if bars and (number, kind) not in self._pictured:
+        if (number, kind) in self._pictured:
+            return
+        looked = next(each for each in self._looked[number] if each.kind == kind)
+        if bars := bars_of(looked.rows, evidence):
             self._pictured.add((number, kind))
             yield bars, table_of(looked, len(bars.bars))
 
@@ -249,17 +256,32 @@ class Page:
         self.cards  # noqa: B018 - what the findings have pictured is not pictured again
         table = table_of(looked, self.measure.rows)
         seen = (number, looked.kind) in self._pictured
-        anchors = [f"r{number}-{looked.kind}-{index}" for index in range(len(table.records))]
-        facts = [self._fact(number, record.observation) for record in table.records]
+        anchors = [f"{_prefix(number, looked.kind)}-{index}" for index in range(len(table.records))]
+        facts = [self._fact(record.observation) for record in table.records]
         pictured = [fact for fact in facts if fact.stack or fact.strip]
         return Pictured(table, None if seen else bars_of(looked.rows, self._proven), anchors, pictured)
+
+
+def _prefix(number: int, kind: str) -> str:
+    """What the anchors of the rows of a kind begin with."""
+    return f"r{number}-{_NO_ANCHOR.sub('-', kind)}"
+
+
+def _places(results: Sequence[Sequence[Looked]]) -> dict[int, tuple[int, int]]:
+    """By the identity of each observation: the first result that has it, and its place among those of its kind."""
+    places: dict[int, tuple[int, int]] = {}
+    for number, looked in enumerate(results):
+        for each in looked:
+            for index, observation in enumerate(each.rows):
+                places.setdefault(id(observation), (number, index))
+    return places
 
 
 def _anchors(rules: Iterator[str]) -> Iterator[str]:
     """`cpu.app-code`, and `cpu.app-code-2` where the rule speaks twice."""
     used: set[str] = set()
     for rule in rules:
-        name = re.sub(r"[^\w.-]+", "-", rule) or "finding"
+        name = _NO_ANCHOR.sub("-", rule) or "finding"
         anchor, count = name, 1
         while anchor in used:
             count += 1

@@ -11,8 +11,9 @@ from opsdoc.model import Finding, Observation, Report, Severity
 from opsdoc.render import words
 from opsdoc.render.rows import in_words
 from opsdoc.render.stack import Line, marked
-from opsdoc.render.story import Looked, Story, Told, clock, limit_words, looked_at
+from opsdoc.render.story import Looked, Story, Told, clock, limit_words
 from opsdoc.render.tables import frames_of, table_of
+from opsdoc.render.timeline import timeline
 
 _CAP = 32_000  # bytes
 # What Markdown obeys: anywhere in a text, and at its beginning.
@@ -161,8 +162,7 @@ class _Markdown:
             yield self._fenced(said, "text")
 
     def _looked(self) -> Iterator[str]:
-        for result in self._report.results:
-            looked = looked_at(result)
+        for result, looked in self._story.looked:
             name = f"{result.step} ({result.probe})" if result.step else result.probe
             targets = f" on {', '.join(result.targets)}" if result.targets else ""
             status = "" if result.status == "ok" else f" ({result.status})"
@@ -178,8 +178,8 @@ class _Markdown:
         numbers = [False, *(column.is_number for column in table.columns)]
         rows = [[self._cell_code(r.subject), *(self._say(cell) for cell in r.cells)] for r in table.records]
         yield _table(titles, numbers, rows)
-        if table.cut_from:
-            yield f"showing {len(table.records)} of {table.cut_from:,} (full list in the JSON)"
+        if table.cut:
+            yield table.cut
         elif len(table.records) < looked.total:
             yield self._say(table.extent)
         yield from self._stacks(record.observation for record in table.records)
@@ -190,6 +190,9 @@ class _Markdown:
         pauses = [f"{said} ({how})" for said, how in zip(self._story.pauses, self._hows(), strict=True)]
         spent = [words.duration(cost.wall_seconds), f"{cost.cpu_seconds:.2f} CPU-s", words.size(cost.max_rss_bytes)]
         yield self._items([*spent, *(pauses or ["no process was paused"])])
+        steps = timeline(self._report)
+        if len(steps) > 1:
+            yield f"Steps: {self._items(step.said for step in steps)}"
         if cost.target_files:
             yield f"Files: {self._items(cost.target_files)}"
         masked = [f"{rule} {count:,}" for rule, count in self._report.redactions.items() if count]

@@ -72,7 +72,7 @@ def measured(meta: Meta, value: Any, *, main: bool = False) -> str:  # noqa: PLR
     if isinstance(value, Share):
         return said
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if meta.unit == "cores":
+        if meta.unit == "cores" and main:
             return said
         if meta.unit == "per_second":
             return f"{words.number(value)} {meta.title}/s"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from opsdoc.model import Finding, Observation, ProbeResult, Report, Severity, Threshold
+from opsdoc.model import PLAYBOOK, Finding, Observation, ProbeResult, Report, Severity, Threshold
 from opsdoc.render import words
 
 _STAMP = re.compile(r"^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:?\d\d)?$")
@@ -21,12 +20,12 @@ class Told(NamedTuple):
 
     result: ProbeResult
     finding: Finding
+    by_id: Mapping[str, Observation]  # the observations of the result
 
     @property
     def evidence(self) -> list[Observation]:
         """The observations that the finding cites, in its order."""
-        by_id = {o.id: o for o in self.result.observations}
-        return [by_id[key] for key in self.finding.evidence if key in by_id]
+        return [self.by_id[key] for key in self.finding.evidence if key in self.by_id]
 
 
 class BlindSpot(NamedTuple):
@@ -60,9 +59,12 @@ class Story:
 
     @cached_property
     def told(self) -> list[Told]:
-        """All findings, most severe first, else in the order asked."""
-        told = [Told(result, finding) for result in self.report.results for finding in result.findings]
-        return sorted(told, key=lambda t: -t.finding.severity)
+        """All findings, most severe first; among equals those of a playbook, then in the order asked."""
+        told = []
+        for result in self.report.results:
+            by_id = {o.id: o for o in result.observations}
+            told += [Told(result, finding, by_id) for finding in result.findings]
+        return sorted(told, key=lambda t: (-t.finding.severity, t.result.probe != PLAYBOOK))
 
     @property
     def head(self) -> Told | None:
@@ -116,6 +118,20 @@ class Story:
                 groups.setdefault((result.status, _ENDS.get(result.status, result.status), ""), []).append(name)
         return [BlindSpot(list(dict.fromkeys(subjects)), *key) for key, subjects in groups.items()]
 
+    @cached_property
+    def looked(self) -> list[tuple[ProbeResult, list[Looked]]]:
+        """What each result saw. What a playbook cites stands with the step that saw it, and only there."""
+        of_steps = {id(o) for r in self.report.results if r.probe != PLAYBOOK for o in r.observations}
+        looked = []
+        for result in self.report.results:
+            if result.probe != PLAYBOOK:
+                looked.append((result, looked_at(result)))
+                continue
+            own = tuple(o for o in result.observations if id(o) not in of_steps)
+            if own:
+                looked.append((result, looked_at(result._replace(observations=own))))
+        return looked
+
     @property
     def pauses(self) -> list[str]:
         """`paused pid 2609 once for 18 ms`, one per process."""
@@ -127,11 +143,10 @@ class Story:
 
 def looked_at(result: ProbeResult) -> list[Looked]:
     """The observations of a result by kind, as emitted."""
-    counts = Counter(o.kind for o in result.observations)
-    return [
-        Looked(kind, [o for o in result.observations if o.kind == kind], max(count, result.totals.get(kind, 0)))
-        for kind, count in counts.items()
-    ]
+    kinds: dict[str, list[Observation]] = {}
+    for observation in result.observations:
+        kinds.setdefault(observation.kind, []).append(observation)
+    return [Looked(kind, rows, max(len(rows), result.totals.get(kind, 0))) for kind, rows in kinds.items()]
 
 
 def is_table(looked: Sequence[Looked]) -> bool:

@@ -50,7 +50,7 @@ class Table:
     columns: list[Column]
     records: list[Record]
     extent: str
-    cut_from: int | None = None
+    cut: str = ""  # what to say where the page shows less than the JSON has
 
 
 def table_of(looked: Looked, most: int) -> Table:
@@ -59,8 +59,16 @@ def table_of(looked: Looked, most: int) -> Table:
     columns = columns_of(shown)
     records = [Record(o, o.subject, [cell(o, column) for column in columns], everything(o, columns)) for o in shown]
     extent = Looked(looked.kind, shown, looked.total).extent
-    cut_from = len(looked.rows) if len(shown) < len(looked.rows) else None
-    return Table(words.kind_name(looked.kind), columns, records, extent, cut_from)
+    return Table(words.kind_name(looked.kind), columns, records, extent, _cut(looked, len(shown)))
+
+
+def _cut(looked: Looked, shown: int) -> str:
+    listed = len(looked.rows)
+    if shown == listed:
+        return ""
+    if listed < looked.total:
+        return f"showing {shown:,} of the {listed:,} in the JSON, of {looked.total:,} in all"
+    return f"showing {shown:,} of {listed:,} (full list in the JSON)"
 
 
 def columns_of(observations: Sequence[Observation]) -> list[Column]:

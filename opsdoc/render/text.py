@@ -10,7 +10,8 @@ from opsdoc.render import words
 from opsdoc.render.grid import Grid
 from opsdoc.render.layout import Page, first_and_rest, flow, wrap
 from opsdoc.render.rows import INDENT, Rows
-from opsdoc.render.story import BlindSpot, Looked, Story, Told, is_table, limit_words, looked_at
+from opsdoc.render.story import BlindSpot, Looked, Story, Told, is_table, limit_words
+from opsdoc.render.timeline import timeline
 
 _SEVERITY = 10  # columns of the severity word
 _FEW_ROWS = 3
@@ -123,9 +124,8 @@ class _Text:
 
     def _tables(self, head: Told | None) -> None:
         told = {id(o) for o in head.evidence} if head else set()
-        for result in self._story.report.results:
-            looked = looked_at(result)
-            asked = is_table(looked)
+        for _, seen in self._story.looked:
+            looked, asked = seen, is_table(seen)
             if head and not self._verbose:
                 looked = [each for each in looked if asked and len(looked) <= 2 and len(each.rows) > 1]
             for each in looked:
@@ -153,6 +153,8 @@ class _Text:
             self._labelled("" if index else "unseen", self._blind(spot))
         if len(spots) > len(shown):
             self._prose("", f"+ {len(spots) - len(shown):,} more, all of them in the JSON")
+        steps = timeline(self._story.report)
+        self._items("steps", [step.said for step in steps] if len(steps) > 1 else [])
         cost = self._story.report.cost
         self._items("cost", [words.duration(cost.wall_seconds), f"{cost.cpu_seconds:.2f} CPU-s", *self._story.pauses])
         self._items("files", cost.target_files)

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from unit import sample_report
 
+from opsdoc import reread
 from opsdoc.model import (
     Cost,
     Finding,
@@ -30,8 +31,10 @@ from opsdoc.model import (
     Threshold,
     Unknown,
     Unseen,
+    UsageError,
 )
-from opsdoc.render import FORMATS, render
+from opsdoc.render import FORMATS, json_v1, render
+from opsdoc.render.nagios import inert
 from opsdoc.render.words import visible
 from opsdoc.signals.box import Box
 from opsdoc.signals.hot import Process, Thread
@@ -185,7 +188,13 @@ reports = st.builds(
     title=texts,
     version=texts,
     host=st.builds(
-        HostFacts, hostname=texts, kernel=st.none() | texts, boot_time=st.none() | texts, virtualization=texts
+        HostFacts,
+        hostname=texts,
+        kernel=st.none() | texts,
+        cpus=st.none() | st.integers(0),
+        memory_bytes=st.none() | st.integers(0),
+        boot_time=st.none() | texts,
+        virtualization=st.none() | texts,
     ),
     started=st.just(sample_report.STARTED) | texts,
     elapsed=numbers,
@@ -199,6 +208,7 @@ reports = st.builds(
         target_files=st.lists(texts, max_size=2).map(tuple),
     ),
     redactions=st.dictionaries(texts, st.integers(1, 99), max_size=2),
+    exit_code=st.integers(0, 255),
     interrupted=st.booleans(),
 )
 
@@ -213,6 +223,19 @@ LEFT_OUT = {
     "text": {*FRAME, "key", "how", "targets", "probe", "step"},
     "md": {*FRAME, "command", "name", "source", "label", "reason", "ruled_out"},
 }
+
+
+def said_by(report: Report, form: str) -> list[tuple[str, str]]:
+    """The texts that a format must show, as it shows them, with the names of their fields."""
+    if form != "nagios":
+        return [(name, visible(text)) for name, text in texts_of(report, left_out=LEFT_OUT[form])]
+    found = [(name, getattr(f, name)) for r in report.results for f in r.findings for name in ("summary", "rule")]
+    unseen = [
+        (name, getattr(u, name)) for r in report.results for u in r.unseen for name in ("subject", "detail", "hint")
+    ]
+    said = [(name, inert(visible(text))) for name, text in [*found, *unseen]]
+    # Nagios takes 8 KB: what is longer is shortened, as tests/unit/test_render_nagios.py shows.
+    return said if sum(len(text.encode()) for _, text in said) < 3_000 else []
 
 
 def texts_of(value: Any, name: str = "", left_out: frozenset[str] | set[str] = frozenset()) -> list[tuple[str, str]]:
@@ -272,6 +295,10 @@ def shown_by(report: Report, form: str) -> str:
         return parsed.text
     if form == "json":
         return "\n".join(visible(text) for text in _strings(json.loads(page)))
+    if form == "nagios":
+        assert page.count("\n") == page.count("|") == 1
+        assert len(page.encode()) <= 8_192
+        assert re.fullmatch(r"(?:'[^'=|]+'=[-0-9.sBU;]+ ?)+\n", page.partition(" | ")[2])
     return page
 
 
@@ -288,8 +315,8 @@ def _strings(data: Any) -> list[str]:
 @given(report=reports)
 def test_every_text_comes_out_as_the_same_visible_text(form, report):
     shown = _even(shown_by(report, form))
-    for name, text in texts_of(report, left_out=LEFT_OUT[form]):
-        assert _even(visible(text)) in shown, name
+    for name, text in said_by(report, form):
+        assert _even(text) in shown, name
 
 
 def _even(text: str) -> str:
@@ -305,7 +332,7 @@ def test_no_width_and_no_encoding_fails(width, report, color, verbose):
         out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
         render(report, "text", out, width=width, color=color, verbose=verbose)
         out.flush()
-        for form in ("json", "md", "html"):
+        for form in ("json", "md", "html", "nagios"):
             out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
             render(report, form, out)
             out.flush()
@@ -316,4 +343,61 @@ def test_the_hostile_texts_survive_in_one_report():
         hostile = sample_report.HOT._replace(summary=f"k{text}k", subject=f"k{text}k", by_hand=(f"k{text}k",))
         report = sample_report.report(sample_report.result(*sample_report.processes(), findings=(hostile,)))
         for form in FORMATS:
-            assert _even(html.unescape(visible(f"k{text}k"))) in _even(html.unescape(shown_by(report, form)))
+            said = inert(visible(f"k{text}k")) if form == "nagios" else visible(f"k{text}k")
+            assert _even(html.unescape(said)) in _even(html.unescape(shown_by(report, form)))
+
+
+# ── read back ────────────────────────────────────────────────────────────────────────────────────
+
+
+@settings(UNHURRIED, max_examples=60)
+@given(report=reports, written=st.sampled_from(["json", "html"]))
+def test_a_report_that_is_read_back_is_written_as_it_was(report, written):
+    out = io.StringIO()
+    render(report, written, out)
+    back = reread.read(out.getvalue().encode())
+    assert json_v1.as_dict(back) == json_v1.as_dict(report)
+    for form in FORMATS:
+        render(back, form, io.StringIO(), verbose=True)
+
+
+@settings(UNHURRIED, max_examples=300)
+@given(data=st.data())
+def test_whatever_is_read_is_a_report_or_a_usage_error(data):
+    """Any bytes, and a report with any part of it replaced, removed or repeated."""
+    report = json.loads(json_v1.dumps(json_v1.as_dict(sample_report.steps())))
+    places = [place for place in _containers(report) if place]
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.sampled_from(places))
+        key = data.draw(st.sampled_from(sorted(place, key=str) if isinstance(place, dict) else range(len(place))))
+        place[key] = data.draw(ANYTHING)
+        if not place:
+            places.remove(place)
+    text = data.draw(st.sampled_from([json.dumps(report).encode(), b"<" + json.dumps(report).encode()]) | st.binary())
+    try:
+        back = reread.read(text)
+    except UsageError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+        return
+    for form in FORMATS:
+        render(back, form, io.StringIO(), verbose=True)
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from([*HOSTILE, "ok", "critical", "box", "lock"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["seen", "of", "at", "value", "label", "id"]), inner)
+    ),
+    max_leaves=6,
+)
+
+
+def _containers(value: Any) -> list[Any]:
+    items = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    inner = [found for item in items for found in _containers(item)]
+    return [value, *inner] if isinstance(value, dict | list) else inner

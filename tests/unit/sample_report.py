@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from opsdoc.model import (
+    PLAYBOOK,
     Cost,
     Finding,
     Frame,
@@ -324,4 +325,102 @@ def interrupted() -> Report:
     return report(seen, interrupted=True, elapsed=0.82)
 
 
-ALL = {"critical": critical, "idle": idle, "top": top, "denied": denied, "interrupted": interrupted}
+def step(name: str, seen: ProbeResult, begin: int, elapsed: float) -> ProbeResult:
+    """A result as one of several steps: with ids that no other step has."""
+    return seen._replace(
+        step=name,
+        started=f"2026-11-03T14:02:{begin:02}.204+08:00",
+        elapsed=elapsed,
+        observations=tuple(o.replaced(id=f"{name}.{o.id}") for o in seen.observations),
+        findings=tuple(f._replace(evidence=tuple(f"{name}.{key}" for key in f.evidence)) for f in seen.findings),
+    )
+
+
+def skipped(name: str, why: str) -> ProbeResult:
+    """A step that was not run."""
+    finding = Finding(
+        rule="step.skipped",
+        key=f"step.skipped:{name}",
+        severity=Severity.OK,
+        subject=f"step {name}",
+        summary=f"step {name}: {why}",
+    )
+    return result(findings=(finding,), probe="threads", step=name, status="skipped", targets=(), totals={}, elapsed=0.0)
+
+
+def steps() -> Report:
+    """A playbook: one step found the cause, one looked closer, one ran out of time, one was not needed."""
+    hot = step("hot", result(box(), *processes(), *threads(), findings=(HOT, *CLEARED), unseen=(NO_ROOT,)), 11, 2.2)
+    closer = result(
+        thread(4, "order-worker-3", 0.98, frames=FRAMES),
+        findings=(cleared("stack.seen", "thread 2854 is RUNNABLE in com.acme.OrderPricer.recalculate"),),
+        probe="stack",
+        totals={},
+        window=None,
+    )
+    late = Finding(
+        rule="target.timeout",
+        key="target.timeout:db",
+        severity=Severity.UNKNOWN,
+        subject="10.3.1.9:3306",
+        summary="10.3.1.9:3306 did not answer within 5 s",
+        next_step="see whether anything answers there",
+        by_hand=("nc -zv 10.3.1.9 3306",),
+    )
+    lost = Unseen(subject="10.3.1.9:3306", reason="timeout", detail="no answer within 5 s")
+    db = result(
+        findings=(late,),
+        unseen=(lost,),
+        probe="top",
+        targets=("10.3.1.9:3306",),
+        status="timeout",
+        totals={},
+        window=None,
+    )
+    burns = Finding(
+        rule="cpu-hot.code",
+        key="cpu-hot.code:cpu-hot",
+        severity=Severity.CRITICAL,
+        subject="Which code burns the CPU",
+        summary="one thread of order-service owns a core, and its code is the user's own",
+        evidence=("hot.p9", "hot.t4"),
+        next_step="roll back the release that touched OrderPricer",
+        by_hand=("kubectl rollout undo deployment/order-service",),
+    )
+    slow = burns._replace(
+        rule="cpu-hot.database",
+        key="cpu-hot.database:cpu-hot",
+        severity=Severity.UNKNOWN,
+        subject="Whether the database is behind it",
+        summary="cannot be told: 10.3.1.9:3306 did not answer within 5 s",
+        evidence=(),
+        next_step="",
+        by_hand=(),
+    )
+    judged = result(
+        *(o for o in hot.observations if o.id in burns.evidence),
+        findings=(burns, slow),
+        probe=PLAYBOOK,
+        status="partial",
+        totals={},
+        window=None,
+        elapsed=7.4,
+    )
+    done = (
+        hot,
+        step("stacks", closer, 13, 0.4),
+        step("db", db, 13, 5.0),
+        skipped("gc", "not needed: not steps.hot.gc"),
+    )
+    cost = COST._replace(wall_seconds=7.4)
+    return report(*done, judged, title="run cpu-hot", elapsed=7.4, cost=cost, redactions={"argv-password": 2, "pem": 1})
+
+
+ALL = {
+    "critical": critical,
+    "idle": idle,
+    "top": top,
+    "denied": denied,
+    "interrupted": interrupted,
+    "steps": steps,
+}

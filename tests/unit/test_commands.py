@@ -303,7 +303,7 @@ def test_only_the_command_that_is_run_is_imported_and_groups_follow_the_names(mo
     monkeypatch.setattr(probes, "names", lambda: ("zebra", "mq.kafka", "mq.redis-streams", "cpu"))
     monkeypatch.setattr(probes, "load", lambda name: dataclasses.replace(PROBE, name=name))
     root = Commands(name="opsdoc")
-    assert root.list_commands(None) == ["cpu", "mq", "demo", "schema", "zebra"]
+    assert root.list_commands(None) == ["cpu", "mq", "run", "playbook", "report", "demo", "schema", "zebra"]
     group = root.get_command(None, "mq")
     assert group.list_commands(None) == ["kafka", "redis-streams"]
     assert group.get_command(None, "kafka").name == "kafka"
