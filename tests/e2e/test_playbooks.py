@@ -7,10 +7,14 @@ import os
 import re
 import shutil
 import subprocess
+import tarfile
+from pathlib import Path
 
 import pytest
-from servers import programs
-from servers.cli import CALM, schema
+from servers import jdk, programs
+from servers.cli import CALM, schema, under_way
+
+RECORDINGS = Path(__file__).parent.parent / "recordings"
 
 PLAYBOOK = """\
 apiVersion: opsdoc/v1
@@ -207,3 +211,56 @@ def test_cpu_hot_of_an_idle_program_is_not_cpu(opsdoc, idle_python):
     run = opsdoc.json("run", "cpu-hot", "-p", f"pid={idle_python.pid}", "-p", "window=1s", "-p", "busy=100%", *CALM)
     assert cause(run)["summary"].startswith("not CPU")
     assert run.report["results"][1]["status"] == "skipped"
+
+
+# ── what goes wrong ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.xdist_group("java")
+def test_a_stopped_target_makes_its_step_unknown_and_the_others_go_on(opsdoc, start, tmp_path):
+    program = start(jdk.hot_one, 10, 3, options=jdk.ATTACHABLE)
+    path = tmp_path / "stopped.yml"
+    first = PLAYBOOK.replace("    when: steps.cpu.process[0].cpu > params.hot\n", "")
+    path.write_text(first)
+    with program.stopped():
+        run = opsdoc.json("run", path, "-p", f"pid={program.pid}", *CALM)
+        assert programs.state(program.pid) == "T"
+    by_step = {result["step"]: result for result in run.report["results"]}
+    assert "is stopped" in by_step["stacks"]["findings"][0]["summary"]
+    assert by_step["cpu"]["observations"]
+    assert (run.code, run.left_behind) == (3, ())
+
+
+def test_an_interrupted_run_reports_what_it_saw(opsdoc, hot_python, tmp_path):
+    path = tmp_path / "who.yml"
+    path.write_text(PLAYBOOK.replace("window: 1s}", "window: 8s}"))
+    run = opsdoc.json("run", path, "-p", f"pid={hot_python.pid}", *CALM, when=under_way(1.5))
+    assert (run.code, run.report["interrupted"], run.left_behind) == (130, True, ())
+    by_step = {result["step"]: result for result in run.report["results"]}
+    assert by_step["cpu"]["observations"]
+    assert by_step["stacks"]["status"] == "skipped"
+    assert run.wall < 8
+
+
+@pytest.mark.parametrize("what", ["a recording of one probe", "an archive of nothing", "no archive", "nothing"])
+def test_what_is_no_case_is_refused(opsdoc, tmp_path, what):
+    path = tmp_path / "case.tar.gz"
+    match what:
+        case "a recording of one probe":
+            path = RECORDINGS / "cpu" / "idle"
+        case "an archive of nothing":
+            with tarfile.open(path, "w:gz"):
+                pass
+        case "no archive":
+            path.write_bytes(b"x" * 100)
+    run = opsdoc("run", "cpu-hot", "--replay", path)
+    assert (run.code, run.stdout) == (64, "")
+    assert f"cannot replay {path}" in run.stderr
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_a_playbook_comes_from_standard_input_too(opsdoc, hot_python):
+    command = [*opsdoc.command, "run", "-", "-p", f"pid={hot_python.pid}", "--json", *CALM]
+    done = subprocess.run(command, input=PLAYBOOK, capture_output=True, text=True, timeout=60, cwd="/", check=False)
+    assert done.returncode == 2, done.stderr
+    assert json.loads(done.stdout)["summary"] == "order-worker-3 runs recalculate"
