@@ -264,3 +264,20 @@ def test_a_playbook_comes_from_standard_input_too(opsdoc, hot_python):
     done = subprocess.run(command, input=PLAYBOOK, capture_output=True, text=True, timeout=60, cwd="/", check=False)
     assert done.returncode == 2, done.stderr
     assert json.loads(done.stdout)["summary"] == "order-worker-3 runs recalculate"
+
+
+def test_a_case_is_judged_elsewhere_without_root_and_without_the_target(opsdoc, opsdoc_as_nobody, hot_python, tmp_path):
+    case, playbook = tmp_path / "case.tar.gz", tmp_path / "who.yml"
+    playbook.write_text(PLAYBOOK)
+    run = opsdoc.json("run", playbook, "-p", f"pid={hot_python.pid}", "--record", case, *CALM)
+    hot_python.stop()
+    folder = opsdoc_as_nobody.folder
+    for path in (case, playbook):
+        shutil.copy(path, folder / path.name)
+        shutil.chown(folder / path.name, opsdoc_as_nobody.user)
+    again = opsdoc_as_nobody.json("run", folder / "who.yml", "--replay", folder / "case.tar.gz", *CALM)
+    kept = [(r["step"], r["findings"], r["observations"], r["elapsed_seconds"]) for r in run.report["results"]]
+    assert [
+        (r["step"], r["findings"], r["observations"], r["elapsed_seconds"]) for r in again.report["results"]
+    ] == kept
+    assert (again.code, again.report["elapsed_seconds"]) == (run.code, run.report["elapsed_seconds"])
