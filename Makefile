@@ -15,7 +15,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 # A line in a .pth file, not a module that finds ours at every start of Python, which takes 20 ms.
-HERE := --config-settings editable_mode=compat -e
+# pip before 22.1 cannot be told.
+HERE = $$($(PY) -m pip install --help | grep -q -e --config-settings && echo --config-settings editable_mode=compat) -e
 # A virtual environment knows its folder by its whole path: a moved checkout makes a new one.
 PLACE := $(shell pwd | cksum | cut -d ' ' -f 1)
 BASE := $(VENV)/.stamp-base-$(PLACE)
