@@ -69,9 +69,10 @@ def _complain(text: str) -> None:
 def _bug(error: BaseException) -> int:
     import traceback
 
+    what = " ".join(f"{type(error).__name__}: {error}".splitlines())
     _complain(
-        f"a bug in opsdoc {__version__} ended it: {type(error).__name__}: {error}; please send the trace below and, "
-        "if it happens again, the recording made by the same command with --record case.tar.gz"
+        f"a bug in opsdoc {__version__} ended it: {what}; please send the trace below and, if it happens again, "
+        "the recording made by the same command with --record case.tar.gz"
     )
     trace = "".join(traceback.format_exception(error))
     _tell("".join(f"{_harmless(line)}\n" for line in trace.splitlines()))
