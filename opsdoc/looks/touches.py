@@ -9,4 +9,4 @@ OF_STACKS = (
     "a Python program: runs py-spy, which reads its memory and does not stop it",
     "native code and the kernel: runs perf record for a second, which stops nobody",
 )
-OF_COUNTERS = ("reads the perf data files of JVMs, /tmp/hsperfdata_USER/N, and the files of cgroups",)
+OF_COUNTERS = ("a JVM and its cgroup: reads its perf data file /tmp/hsperfdata_USER/N, and the files of its cgroup",)

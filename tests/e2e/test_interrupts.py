@@ -125,9 +125,15 @@ def test_a_jvm_whose_socket_was_deleted_can_be_attached_to_after_an_interrupt(op
     jvm = start(jdk.hot_one, 20, 3, options=jdk.ATTACHABLE)
     jvm.wait_age(OLD)
     try:
-        run = interrupted_while_held(opsdoc, jvm, 1.0)
-        assert run.left_behind == ()
-        assert jvm.stray_output() == ""
+        for _ in range(6):
+            run = interrupted_while_held(opsdoc, jvm, 1.0)
+            assert run.left_behind == ()
+            assert jvm.stray_output() == ""
+            if "leaves " in run.stderr:
+                break
+            assert markers(jvm) == [], "interrupted before the signal was sent: then nothing is left"
+        else:
+            pytest.skip("it was always interrupted before it sent the signal")
         wait_until(socket_of(jvm).exists, "the socket that it was asked for")
         again = opsdoc.json("stack", jvm.pid)
         assert again.code == 0
