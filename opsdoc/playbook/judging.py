@@ -38,7 +38,7 @@ def _distinct(observations: Sequence[Observation]) -> list[Observation]:
 
 def _finding(playbook: Playbook, judgement: Judgement, names: Mapping[str, Any]) -> Finding:
     severity, summary = _outcome(judgement, names)
-    advice = [_text(one, names) for one in judgement.advice] if severity is not Severity.OK else []
+    advice = [_advice(one, names) for one in judgement.advice] if severity is not Severity.OK else []
     return Finding(
         rule=f"{playbook.name}.{judgement.id}",
         key=f"{playbook.name}.{judgement.id}:{playbook.name}",
@@ -86,6 +86,17 @@ def _text(template: Template, names: Mapping[str, Any]) -> str:
         return template.render(names)
     except ExpressionError as error:
         return f"({error})"
+
+
+def _advice(template: Template, names: Mapping[str, Any]) -> str:
+    """An advice; a command into which a name of the target would smuggle another one is left out, and that is said."""
+    if not template.text.startswith(COMMAND):
+        return _text(template, names).removeprefix(COMMAND)
+    try:
+        command = template.command(names)
+    except ExpressionError as error:
+        return f"({error})"
+    return command or "(A command was left out: a value in it is unknown or holds what a shell would obey.)"
 
 
 def _evidence(expressions: Sequence[Expression], names: Mapping[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
@@ -15,6 +16,7 @@ from opsdoc.playbook.language.values import Refused, incomplete, kind, settled, 
 
 MAX_LENGTH = 16 * 1024  # characters of a template
 MAX_EXPRESSIONS = 64
+_HARMLESS = re.compile(r"(?!-)[\w./:@,+=-]+", re.ASCII)  # nor may a value begin an option
 MAX_RENDERED = 8 * 1024  # characters of one value in a text
 MAX_ITEMS = 10  # of a list in a text
 _OPEN, _CLOSE = "${{", "}}"
@@ -35,6 +37,14 @@ class Template:
         Raises ExpressionError as evaluation does.
         """
         return "".join(part if isinstance(part, str) else readable(part.evaluate(scope)) for part, _ in self._parts)
+
+    def command(self, scope: Mapping[str, Any]) -> str | None:
+        """The text as a line for a shell, or None where a value holds what a shell would obey, or nothing.
+
+        To quote such a value would not do: the quotes of the text around it could be closed by it.
+        """
+        values = [readable(part.evaluate(scope)) for part, _ in self._parts if isinstance(part, Expression)]
+        return self.render(scope) if all(_HARMLESS.fullmatch(value) for value in values) else None
 
     def value(self, scope: Mapping[str, Any]) -> Any:
         """The value for a machine: of the one expression, where nothing stands around it, else a text.

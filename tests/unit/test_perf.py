@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -168,7 +167,7 @@ def test_code_without_names_stands_once():
 
 # ── perf itself ──────────────────────────────────────────────────────────────────────────────────
 
-needs_perf = pytest.mark.skipif(shutil.which("perf") is None, reason="perf is not installed")
+needs_perf = pytest.mark.usefixtures("perf")
 
 
 def folders() -> set[str]:

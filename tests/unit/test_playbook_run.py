@@ -187,3 +187,23 @@ def test_a_case_is_judged_again_and_by_a_better_playbook(monkeypatch, tmp_path):
     assert verdict(better) == ("warning", "nearly full")
     more = run(monkeypatch, {"a": cups(0.7), "b": cups(0.1)}, [step("a"), step("b")], case=Case(path))
     assert more.results[0].status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "commands", "said"),
+    [
+        ("worker-3", ["ps -C worker-3"], ""),
+        ("x; reboot", [], "left out"),
+        ("'$(reboot)'", [], "left out"),
+        ("-x", [], "left"),
+    ],
+)
+def test_a_name_of_the_target_smuggles_nothing_into_a_command(monkeypatch, name, commands, said):
+    def named(host):
+        yield Cup(subject=name, level=0.9)
+
+    advice = (parse_template("$ ps -C ${{ steps.a.cup[0].subject }}"),)
+    report = run(monkeypatch, {"a": probe(named)}, [step("a")], [FULL._replace(advice=advice)])
+    (finding,) = report.results[-1].findings
+    assert list(finding.by_hand) == commands
+    assert said in finding.next_step
