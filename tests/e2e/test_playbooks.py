@@ -207,6 +207,8 @@ def test_cpu_hot_blames_the_heap(opsdoc, gc_jvm):
     assert "MiB" in cause(run)["summary"]
 
 
+@pytest.mark.box
+@pytest.mark.usefixtures("quiet_box")
 def test_cpu_hot_of_an_idle_program_is_not_cpu(opsdoc, idle_python):
     run = opsdoc.json("run", "cpu-hot", "-p", f"pid={idle_python.pid}", "-p", "window=1s", "-p", "busy=100%", *CALM)
     assert cause(run)["summary"].startswith("not CPU")
