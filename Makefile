@@ -54,7 +54,7 @@ check: $(CHECK)
 
 # What pip installs it compiles, but not a checkout; some environments forbid Python to do it on the way.
 bench: $(TEST)
-	@$(PY) tests/servers/provision.py
+	@$(PY) tests/servers/provision.py bench
 	@$(PY) -m compileall -q opsdoc
 	$(PY) bench/run.py $(BENCH_ARGS)
 

@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "bench")]
 
 from servers import jdk, native, programs  # noqa: E402
 
@@ -247,6 +248,53 @@ def size_of_html(_rounds: int) -> list[Row]:
     return [Row(what, "", "", f"< {HTML_LIMIT // 1000} kB", f"{size / 1000:,.0f} kB", size < HTML_LIMIT)]
 
 
+def access_log_lines(rounds: int) -> list[Row]:
+    """A million lines read and counted in this process, beside goaccess on the same file."""
+    access_log = importlib.import_module("access_log")
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "access.log"
+        access_log.generate(log)
+        ours, theirs = [], []
+        for number in range(rounds):
+            ours.append(access_log.measure(log))
+            if number < 3 and shutil.which("goaccess"):
+                theirs.append(access_log.measure_goaccess(log))
+    took = statistics.median(ours)
+    speed = access_log.LINES / took
+    what = f"{access_log.LINES:,} lines of an access log with upstream fields, in one process"
+    rows = [Row(what, told(ours), "", "≥ 500,000 lines/s", f"{speed:,.0f} lines/s", speed >= 500_000)]
+    if theirs:
+        ratio = statistics.median(theirs) / took
+        what = "the same beside goaccess, which knows no upstreams: wall"
+        rows.append(Row(what, told(ours), told(theirs), "≥ 5 × as fast", f"{ratio:.1f} ×", ratio >= 5))
+    return rows
+
+
+def large_log(rounds: int) -> list[Row]:
+    """The last five minutes of 2 GB, from start to report."""
+    nginx, access_log = importlib.import_module("nginx"), importlib.import_module("access_log")
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "access.log"
+        nginx.large_log(log, 2 * 10**9)
+        command = [*OPSDOC, "nginx", "--log", str(log), "--log-format", access_log.FORMAT.text, "--since", "5m"]
+        took = [cost_of(command).wall for _ in range(rounds)]
+    median = statistics.median(took)
+    what = "`opsdoc nginx --since 5m` on a log of 2 GB: wall, start included"
+    return [Row(what, told(took), "", "< 1 s", f"{median:.2f} s", median < 1)]
+
+
+def large_configuration(rounds: int) -> list[Row]:
+    nginx = importlib.import_module("nginx")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "nginx.conf"
+        nginx.configuration(path)
+        size = path.stat().st_size / 1e6
+        took = [cost_of([*OPSDOC, "nginx", "--conf", str(path), "--no-dial"]).wall for _ in range(rounds)]
+    median = statistics.median(took)
+    what = f"`opsdoc nginx --conf` on {size:.1f} MB with 5,000 groups: wall, start included"
+    return [Row(what, told(took), "", "< 1.5 s", f"{median:.2f} s", median < 1.5)]
+
+
 PARTS: dict[str, Callable[[int], list[Row]]] = {
     "cpu": cpu_beside_runbook,
     "stack": stack_beside_jstack,
@@ -259,6 +307,9 @@ PARTS: dict[str, Callable[[int], list[Row]]] = {
     "formats": all_formats,
     "modules": modules_of_json,
     "html": size_of_html,
+    "access-log": access_log_lines,
+    "large-log": large_log,
+    "large-configuration": large_configuration,
 }
 
 

@@ -111,17 +111,22 @@ class Point(NamedTuple):
 
 Unit = Literal["", "cores", "ratio", "seconds", "bytes", "per_second", "count", "id", "hex", "command", "time"]
 Show = Literal["main", "line", "full"]
+_NO_COLUMNS: Mapping[str, Unit] = MappingProxyType({})
 
 
 class Meta(NamedTuple):
     """How a field is called and measured; `show` says where a person meets it.
 
     `main` is the one number of the line, `line` stands beside it, `full` only in tables and JSON.
+
+    A field may hold records: a tuple of one class of named tuples. `columns` has the units of their fields. The first
+    field names a record, the first number is its size, and `failed`, where there is one, how much of that is bad.
     """
 
     title: str
     unit: Unit = ""
     show: Show = "full"
+    columns: Mapping[str, Unit] = _NO_COLUMNS
 
 
 class Measured:
@@ -134,9 +139,16 @@ class Measured:
         self.default = default
 
 
-def measure(title: str, unit: Unit = "", show: Show = "full", default: Any = None) -> Any:
+def measure(
+    title: str,
+    unit: Unit = "",
+    show: Show = "full",
+    default: Any = None,
+    *,
+    columns: Mapping[str, Unit] = _NO_COLUMNS,
+) -> Any:
     """Declare a field of an observation: base units (bytes, seconds, ratio 0-1, cores), null when it does not apply."""
-    return Measured(Meta(title, unit, show), default)
+    return Measured(Meta(title, unit, show, columns), default)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -167,7 +179,8 @@ class _Measurement:
         return isinstance(other, _Measurement) and type(self) is type(other) and self._values() == other._values()
 
     def __hash__(self) -> int:
-        return hash((type(self), *self._values().values()))
+        known = vars(self)
+        return hash((type(self), known["subject"], known.get("id")))  # a field may hold a mapping
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._values().items())})"

@@ -44,6 +44,7 @@ SIZE_CAP = 256 << 20
 _CARRIED = re.compile(rb'<script type="application/json" id="opsdoc-result">(.*?)</script>', re.DOTALL)
 _LONGEST_NUMBER = 300  # digits: what is longer is no float any more
 _DEEPEST = 16  # levels of lists within one field
+_LONGEST_PLACE = 1_000  # characters of the path to a value within one
 _MOST_FIELDS = 200  # of a kind that is not known here
 _BESIDE = 4  # fields of such a kind that stand beside its subject
 _ABSENT = "not in the report that was read"
@@ -332,13 +333,15 @@ class _Kinds:
         cls = self._known.get(kind) or self._made[kind]
         given, why = data.mapping(), data("unknown")
         unknown = why.mapping()
+        within = any("." in place or "[" in place for place in unknown)
         values: dict[str, Any] = {}
         for name in cls.fields():
             if name in unknown:
                 values[name] = Unknown(why(name).text())
             elif name in given:
                 value = given[name]
-                values[name] = value if isinstance(value, str | int | None) else _restored(value, data, name)
+                place = name if within else ""
+                values[name] = value if isinstance(value, str | int | None) else _restored(value, why, place)
             else:
                 values[name] = Unknown(_ABSENT)
         made = cls(subject=data("subject").text(), id=data("id").text(), **values)
@@ -379,24 +382,31 @@ def _is_short(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 24)
 
 
-def _restored(value: Any, where: Place, name: str, depth: int = 0) -> Any:  # noqa: PLR0911 - one per shape
-    """A field's value as it was before it became JSON."""
+def _restored(value: Any, why: Place, place: str, depth: int = 0) -> Any:  # noqa: PLR0911 - one per shape
+    """A field's value as it was before it became JSON; a record becomes a mapping.
+
+    `why` has the reasons of what is unknown in it by their `place`, which is empty where there are none.
+    """
     if depth > _DEEPEST:
-        raise _Misfit(f"not a report of opsdoc: {where.path}.{name} is nested too deeply")
+        raise _Misfit(f"not a report of opsdoc: {why.path.rpartition('.')[0]} is nested too deeply")
+    place = place if len(place) <= _LONGEST_PLACE else ""
     match value:
+        case None if place and place in why.value:
+            return Unknown(why(place).text())
         case float() if not math.isfinite(value):
             return Unknown("not a finite number")
         case {"function": str(), "file": str() | None, "line": int() | None, "origin": str()}:
             return _frame(value["function"], value["file"], value["line"], value["origin"])
-        case {"seen": int(seen), "of": int(of)}:
+        case {"seen": int(seen), "of": int(of)} if len(value) == 2:
             return Share(seen, of)
-        case {"at": int() | float() | None, "value": int() | float() | None, "label": str() | None}:
+        case {"at": int() | float() | None, "value": int() | float() | None, "label": str() | None} if len(value) == 3:
             at = math.nan if value["at"] is None else value["at"]
             return Point(at, value["value"], value["label"])
         case dict():
-            return {key: _restored(item, where, name, depth + 1) for key, item in value.items()}
+            return {key: _restored(item, why, place and f"{place}.{key}", depth + 1) for key, item in value.items()}
         case list():
-            return tuple(_restored(item, where, name, depth + 1) for item in value)
+            inner = enumerate(value)
+            return tuple(_restored(item, why, place and f"{place}[{index}]", depth + 1) for index, item in inner)
         case _:
             return value
 

@@ -14,6 +14,7 @@ GROUPS = {
     "java": {"hot_jvm", "hot_jvm_unattached", "lukewarm_jvm", "hostile_jvm", "gc_jvm"},
     "nobody": {"opsdoc_as_nobody"},
     "browser": {"browser"},
+    "nginx": {"nginx_site", "newer_nginx"},
 }
 
 

@@ -28,7 +28,7 @@ from opsdoc.stop import Stop
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-SAMPLE = ROOT / "tests/recordings/cpu/jvm-hot"
+RECORDINGS = ROOT / "tests/recordings"
 PICTURE = ROOT / "docs/img/report.png"
 WIDTH = "100"
 
@@ -181,13 +181,17 @@ def help_block(name: str = "") -> str:
 COST = re.compile(r"^  (?:cost|files) .*\n(?: {12}.*\n)*", re.MULTILINE)
 
 
-def sample_block() -> str:
+def sample_block(scenario: str = "cpu/jvm-hot") -> str:
     """The text report of a recorded run, as it is judged and rendered now."""
-    recorded = ReplayHost(SAMPLE).options
-    probe = probes.load("cpu")
-    arguments = {p.name: p.default if recorded.get(p.name) is None else p.type(recorded[p.name]) for p in probe.params}
+    recording = RECORDINGS / scenario
+    recorded = ReplayHost(recording).options
+    probe = probes.load(recording.parent.name)
+    arguments = {
+        p.name: recorded[p.name] if p.many else p.default if recorded.get(p.name) is None else p.type(recorded[p.name])
+        for p in probe.params
+    }
     out = io.StringIO()
-    render(run(probe, arguments, Settings(replay=SAMPLE), Stop()), "text", out)
+    render(run(probe, arguments, Settings(replay=recording), Stop()), "text", out)
     return fenced(COST.sub("", out.getvalue()))
 
 
@@ -237,7 +241,7 @@ def generated(name: str) -> str:
         case "help":
             return help_block(rest)
         case "sample":
-            return sample_block()
+            return sample_block(*filter(None, [rest]))
         case "layers":
             return layers_block()
         case "modules":

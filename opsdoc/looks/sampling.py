@@ -78,15 +78,26 @@ def usage_of(identity: int, earlier: Sample, later: Sample) -> Usage:
     return Usage(max(0, now.user - then.user) / span, max(0, now.system - then.system) / span)
 
 
-def reaped(pid: int, earlier: Sample, later: Sample) -> float:
+def reaped(pid: int, earlier: Sample, later: Sample, known: Mapping[int, int] | None = None) -> float:
     """CPU of the children of a process that ended and were waited for in between, in cores of the window.
 
-    It counts all that a child used in its life, which for a short-lived one was in the window.
+    The kernel adds all that a child used in its life when it ends; what those of the earlier sample had used until
+    then, by parent, is left out: `known`, or asked of the samples.
     """
     span = max(later.at - earlier.at, 1e-6) * CLOCK_TICKS
     then, now = earlier.stats.get(pid), later.stats[pid]
     before = then.children if then is not None and then.started == now.started else 0
-    return round(max(0, now.children - before) / span, 4)
+    old = (_used_by_the_gone(earlier, later) if known is None else known).get(pid, 0)
+    return round(max(0, now.children - before - old) / span, 4)
+
+
+def _used_by_the_gone(earlier: Sample, later: Sample) -> dict[int, int]:
+    """What processes that are gone had used when they were seen last, in ticks by their parent."""
+    used: dict[int, int] = {}
+    for pid, stat in earlier.stats.items():
+        if pid not in later.stats or later.stats[pid].started != stat.started:
+            used[stat.ppid] = used.get(stat.ppid, 0) + stat.used + stat.children
+    return used
 
 
 def accounted(earlier: Sample, later: Sample) -> float:
@@ -97,8 +108,9 @@ def accounted(earlier: Sample, later: Sample) -> float:
 def with_busy_parent(ranking: list[int], earlier: Sample, later: Sample) -> list[int]:
     """A ranking, and the process whose ended children used the most CPU if it is not in it: no ranking shows those."""
     pids = others(later, usage(earlier, later))
-    parent = max(pids, key=lambda pid: reaped(pid, earlier, later), default=None)
-    if parent is None or parent in ranking or reaped(parent, earlier, later) < NOTICEABLE:
+    known = _used_by_the_gone(earlier, later)
+    parent = max(pids, key=lambda pid: reaped(pid, earlier, later, known), default=None)
+    if parent is None or parent in ranking or reaped(parent, earlier, later, known) < NOTICEABLE:
         return ranking
     return [*ranking, parent]
 

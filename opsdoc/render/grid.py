@@ -6,12 +6,14 @@ from collections.abc import Collection, Sequence
 
 from opsdoc.model import Meta, Observation
 from opsdoc.render import words
-from opsdoc.render.layout import Page, left, right
+from opsdoc.render.layout import Page, left, right, wrap
 from opsdoc.render.rows import INDENT, frames_of, write_everything, write_stack
 
 _GAP = "  "
 _LEAST_SUBJECT = 20
 _MOST_CELL = 28
+_MOST_LINES = 6  # of a heading
+_LONGEST_TITLE = 200
 
 
 class Grid:
@@ -29,15 +31,22 @@ class Grid:
         self._cells = [[self._cell(o, name, meta) for name, meta in self._columns.items()] for o in observations]
         self._drop_the_empty()
         titles = [page.say(meta.title) for meta in self._columns.values()]
-        self._widths = [max(map(words.cells, column)) for column in zip(titles, *self._cells, strict=True)]
-        self._titles = titles
-        room = page.width - INDENT - sum(width + len(_GAP) for width in self._widths)
-        longest = max(words.cells(page.say(o.subject)) for o in observations)
-        self._subject = min(max(longest, words.cells(self._kind)), max(_LEAST_SUBJECT, room))
+        longest = max(words.cells(self._kind), *(words.cells(page.say(o.subject)) for o in observations))
+        cells = [max(map(words.cells, column)) for column in zip(*self._cells, strict=True)]
+        for height in range(1, _MOST_LINES + 1):
+            self._heads = [_broken(title, width, height) for title, width in zip(titles, cells, strict=True)]
+            self._widths = [max(width, *map(words.cells, head)) for width, head in zip(cells, self._heads, strict=True)]
+            room = page.width - INDENT - sum(width + len(_GAP) for width in self._widths)
+            if room >= min(longest, _LEAST_SUBJECT):
+                break
+        self._subject = min(longest, max(_LEAST_SUBJECT, room))
 
     def write(self) -> None:
         """The heading and all rows."""
-        self._line(self._kind, self._titles, "dim")
+        height = max(map(len, self._heads), default=1)
+        lines = zip(*([""] * (height - len(head)) + head for head in self._heads), strict=True)
+        for index, titles in enumerate(lines if self._heads else [()], start=1):
+            self._line(self._kind if index == height else "", titles, "dim")
         for observation, cells in zip(self._observations, self._cells, strict=True):
             subject = words.shorten(self._page.say(observation.subject), self._subject, self._page.ellipsis)
             self._line(subject, cells, "")
@@ -58,7 +67,7 @@ class Grid:
         self._page.line((" " * INDENT + left(subject, self._subject), style), (_GAP + _GAP.join(fitted), style))
 
     def _cell(self, observation: Observation, name: str, meta: Meta) -> str:
-        said = self._page.say(words.quantity(getattr(observation, name), meta.unit))
+        said = self._page.say(words.stated(meta, getattr(observation, name)))
         return words.shorten(said, max(_MOST_CELL, self._page.width // 4), self._page.ellipsis)
 
     def _drop_the_empty(self) -> None:
@@ -68,6 +77,14 @@ class Grid:
         names = list(self._columns)
         self._columns = {names[i]: self._columns[names[i]] for i in kept}
         self._cells = [[cells[i] for i in kept] for cells in self._cells]
+
+
+def _broken(title: str, width: int, height: int) -> list[str]:
+    """A heading in at most so many lines, as narrow as they can be, but no narrower than what stands beneath it."""
+    whole = words.cells(title)
+    if height == 1 or not width < whole <= _LONGEST_TITLE:
+        return [title]
+    return next(lines for most in range(width, whole + 1) if len(lines := wrap(title, most)) <= height)
 
 
 class _Column:

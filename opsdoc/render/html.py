@@ -15,6 +15,7 @@ from markupsafe import Markup
 from opsdoc.model import Finding, Observation, ProbeResult, Report, Severity
 from opsdoc.render import words
 from opsdoc.render.embedded import Data
+from opsdoc.render.part_bars import PicturedParts, pictured_parts
 from opsdoc.render.pictures import Bars, Strip, bars_of, strip_of
 from opsdoc.render.rows import in_words
 from opsdoc.render.stack import Line, marked
@@ -99,6 +100,19 @@ class Fact:
     stack: list[Line]
     more_frames: int
     strip: Strip | None
+    parts: list[PicturedParts]
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more of it than its row holds."""
+        return bool(self.stack or self.strip or self.parts)
+
+    @property
+    def title(self) -> str:
+        """What there is more of."""
+        course = ["stack"] if self.stack else ["course"] if self.strip else []
+        shown = ", ".join([*course, *(each.parts.title for each in self.parts)])
+        return f"{shown[:1].upper()}{shown[1:]} of {self.kind} {self.subject}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +247,7 @@ class Page:
             stack=marked([Line(frame) for frame in frames[: self.measure.frames]]),
             more_frames=max(0, len(frames) - self.measure.frames),
             strip=None if again else strip_of(observation),
+            parts=[] if again else pictured_parts(observation, self.measure.rows),
         )
 
     def _numbered(self) -> Iterator[tuple[int, tuple[ProbeResult, list[Looked]]]]:
@@ -258,7 +273,7 @@ class Page:
         seen = (number, looked.kind) in self._pictured
         anchors = [f"{_prefix(number, looked.kind)}-{index}" for index in range(len(table.records))]
         facts = [self._fact(record.observation) for record in table.records]
-        pictured = [fact for fact in facts if fact.stack or fact.strip]
+        pictured = [fact for fact in facts if fact.has_more]
         return Pictured(table, None if seen else bars_of(looked.rows, self._proven), anchors, pictured)
 
 

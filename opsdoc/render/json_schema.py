@@ -138,23 +138,35 @@ def _of_kind(observation: type[Observation]) -> dict[str, Any]:
     fields = {}
     for name, meta in observation.fields().items():
         about = _UNITS.get(meta.unit)
-        fields[name] = {"title": meta.title, **({"description": about} if about else {}), **_of_type(hints[name])}
+        of_type = _of_type(hints[name], meta.columns)
+        fields[name] = {"title": meta.title, **({"description": about} if about else {}), **of_type}
     return {"if": {"properties": {"kind": {"const": observation.kind}}}, "then": _object(**fields)}
 
 
-def _of_type(hint: Any) -> dict[str, Any]:
-    """The schema of a field's values; whatever is not known here may be anything."""
+def _of_type(hint: Any, units: Mapping[str, Unit]) -> dict[str, Any]:
+    """The schema of a field's values; whatever is not known here may be anything. `units` are those within records."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (types.UnionType, Union):
-        choices = {str(choice): choice for choice in map(_of_type, arguments)}
+        choices = {str(choice): choice for choice in (_of_type(argument, units) for argument in arguments)}
         return next(iter(choices.values())) if len(choices) == 1 else {"anyOf": list(choices.values())}
     if origin is Literal:
         return {"enum": list(arguments)}
     if origin in (tuple, list):
-        return {"type": "array", "items": _of_type(arguments[0])}
+        return {"type": "array", "items": _of_type(arguments[0], units)}
     if origin is Mapping or origin is dict:
-        return {"type": "object", "additionalProperties": _of_type(arguments[1])}
+        return {"type": "object", "additionalProperties": _of_type(arguments[1], units)}
+    if hint not in _PLAIN and isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
+        return _of_record(hint, units)
     return _PLAIN.get(hint, {})
+
+
+def _of_record(record: Any, units: Mapping[str, Unit]) -> dict[str, Any]:
+    hints = get_type_hints(record)
+    fields = {}
+    for name in record._fields:
+        about = _UNITS.get(units.get(name, ""))
+        fields[name] = {**({"description": about} if about else {}), **_of_type(hints[name], {})}
+    return _object(**fields)
 
 
 def _object(**properties: Any) -> dict[str, Any]:

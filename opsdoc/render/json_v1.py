@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, TextIO
 
@@ -18,13 +18,12 @@ from opsdoc.model import (
     Point,
     ProbeResult,
     Report,
-    Share,
     Threshold,
     Unknown,
     Unseen,
 )
 from opsdoc.render.story import Story
-from opsdoc.render.words import visible
+from opsdoc.render.words import fields_of, visible
 
 SCHEMA = "opsdoc.report/1"
 
@@ -140,8 +139,26 @@ def _observation(observation: Observation) -> dict[str, Any]:
         "kind": observation.kind,
         "subject": _plain(observation.subject),
         **{name: _plain(value) for name, value in values.items()},
-        "unknown": {name: _plain(reason) for name, value in values.items() if (reason := _why_unknown(value))},
+        "unknown": {_plain(place): _plain(reason) for place, reason in _unknown(values)},
     }
+
+
+def _unknown(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is unknown and why: by the name of the field, in records by the place within: `servers[0].p95`."""
+    for name, value in values.items():
+        if value is not None and not isinstance(value, str | int):
+            yield from _unknown_within(name, value)
+
+
+def _unknown_within(place: str, value: Any) -> Iterator[tuple[str, str]]:
+    if reason := _why_unknown(value):
+        yield place, reason
+    elif fields := fields_of(value):
+        for name, item in fields.items():
+            yield from _unknown_within(f"{place}.{name}", item)
+    elif isinstance(value, tuple | list) and value and not isinstance(value[0], Frame | Point):
+        for index, item in enumerate(value):
+            yield from _unknown_within(f"{place}[{index}]", item)
 
 
 def _why_unknown(value: Any) -> str | None:
@@ -200,8 +217,8 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911 - one line per type
             return value if value.isascii() else _LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", value)
         case Frame():
             return _frame(value)
-        case Share() | Point():
-            return {name: _plain(item) for name, item in value._asdict().items()}
+        case tuple() if hasattr(value, "_fields"):
+            return {name: _plain(item) for name, item in zip(value._fields, value, strict=True)}
         case Mapping():
             return {_plain(str(key)): _plain(item) for key, item in value.items()}
         case tuple() | list() | set() | frozenset():

@@ -13,7 +13,7 @@ from opsdoc.render.tables import main_value, points_of
 
 _MOST_BARS = 12
 _LABEL_CELLS = 34
-_PICTURED: tuple[Unit, ...] = ("cores", "ratio", "seconds", "bytes", "per_second", "count")
+COMPARABLE: tuple[Unit, ...] = ("cores", "ratio", "seconds", "bytes", "per_second", "count")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def bars_of(observations: Sequence[Observation], marked: Collection[Observation]
     """Bars where several observations of one kind have a main measure that can be compared."""
     measured = [(o, *main_value(o)) for o in observations]
     known = [(o, value, meta) for o, value, meta in measured if value is not None and math.isfinite(value) and meta]
-    if len(known) < 2 or known[0][2].unit not in _PICTURED or not any(value > 0 for _, value, _ in known):
+    if len(known) < 2 or known[0][2].unit not in COMPARABLE or not any(value > 0 for _, value, _ in known):
         return None
     meta = known[0][2]
     whole = max(1.0, *(value for _, value, _ in known)) if meta.unit in ("cores", "ratio") else 0

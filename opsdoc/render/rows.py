@@ -9,6 +9,8 @@ from typing import Any
 from opsdoc.model import Frame, Meta, Observation, Share, Unknown
 from opsdoc.render import stack, words
 from opsdoc.render.layout import Page, first_and_rest, flow, left, right
+from opsdoc.render.part_lines import write_parts
+from opsdoc.render.parts import parts_of
 
 INDENT = 2
 _LEAST_SUBJECT = 24
@@ -64,10 +66,10 @@ def in_words(observation: Observation, *, reasons: bool = False) -> tuple[str, l
 
 def measured(meta: Meta, value: Any, *, main: bool = False) -> str:  # noqa: PLR0911 - one line per shape
     """A value with its name where it does not speak for itself: `97 % busy`, `user 91 %`, `5 runnable`."""
-    said = words.quantity(value, meta.unit)
+    said = words.stated(meta, value)
     if isinstance(value, Unknown):
         return f"{meta.title} unknown"
-    if value in (None, "", ()):
+    if value in (None, "", (), {}):
         return ""
     if isinstance(value, Share):
         return said
@@ -189,6 +191,8 @@ def write_everything(page: Page, observation: Observation, margin: int) -> None:
         lines = flow([page.say(f"{title}: {value}")], page.width - margin, " ")
         for first, line in first_and_rest(lines):
             page.line((" " * (margin if first else margin + 2) + line, "dim"))
+    for parts in parts_of(observation):
+        write_parts(page, parts, margin, least=INDENT + 2)
 
 
 def _full_fields(observation: Observation) -> Iterator[tuple[str, str]]:
@@ -196,5 +200,9 @@ def _full_fields(observation: Observation) -> Iterator[tuple[str, str]]:
         value = getattr(observation, name)
         if isinstance(value, Unknown):
             yield meta.title, f"unknown ({value.reason})"
-        elif meta.show == "full" and value not in (None, "", ()) and value != frames_of(observation):
+        elif meta.show == "full" and value not in (None, "", (), {}) and not _stands_beneath(value, observation):
             yield meta.title, words.quantity(value, meta.unit)
+
+
+def _stands_beneath(value: Any, observation: Observation) -> bool:
+    return value == frames_of(observation) or bool(words.records_of(value))

@@ -80,19 +80,19 @@ def columns_of(observations: Sequence[Observation]) -> list[Column]:
 
 def cell(observation: Observation, column: Column) -> str:
     """A value in words; an unknown one says so, its reason stands with the fields in full."""
-    return words.quantity(getattr(observation, column.name), column.meta.unit)
+    return words.stated(column.meta, getattr(observation, column.name))
 
 
 def everything(observation: Observation, but: Iterable[Column] = ()) -> list[tuple[str, str]]:
-    """Every field that applies and has neither column nor picture, and the reasons of what is unknown."""
+    """Every field that applies and has neither column, picture nor table, and the reasons of what is unknown."""
     left_out = {column.name for column in but}
     said = []
     for name, meta in observation.fields().items():
         value = getattr(observation, name)
         if isinstance(value, Unknown):
             said.append((meta.title, f"unknown: {words.visible(value.reason)}"))
-        elif name not in left_out and value not in (None, "", ()) and not _is_pictured(value):
-            said.append((meta.title, words.quantity(value, meta.unit)))
+        elif name not in left_out and value not in (None, "", (), {}) and not _is_pictured(value):
+            said.append((meta.title, words.stated(meta, value)))
     return said
 
 
@@ -118,7 +118,8 @@ def points_of(observation: Observation) -> tuple[Meta | None, Sequence[Point]]:
 
 
 def _is_pictured(value: Any) -> bool:
-    return _is_sequence_of(value, Frame) or (_is_sequence_of(value, Point) and _is_timed(value))
+    is_timed = _is_sequence_of(value, Point) and _is_timed(value)
+    return is_timed or _is_sequence_of(value, Frame) or bool(words.records_of(value))
 
 
 def _is_timed(points: Sequence[Point]) -> bool:

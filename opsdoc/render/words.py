@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from opsdoc.model import Frame, Point, Share, Unit, Unknown
+from opsdoc.model import Frame, Meta, Point, Share, Unit, Unknown
 
 # Bidirectional controls reorder what stands around them; U+2028 and U+2029 end a line in some readers.
 _DECEPTIVE = frozenset([*range(0x200E, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF])
@@ -127,6 +127,8 @@ def plural(count: int, noun: str) -> str:
 
 def plural_of(noun: str) -> str:
     """The plural of a kind of observation."""
+    if noun.endswith("s") and not noun.endswith("ss"):  # it is one already: ports, descriptors
+        return noun
     if noun.endswith(("s", "x", "ch", "sh")):
         return f"{noun}es"
     return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
@@ -142,6 +144,14 @@ def singular_of(noun: str) -> str:
 def kind_name(kind: str) -> str:
     """A kind as a person reads it: `upstream server`."""
     return kind.replace("_", " ")
+
+
+def stated(meta: Meta, value: Any) -> str:
+    """The value of a field in words: each record as its name with the rest in brackets."""
+    records = records_of(value)
+    if not records:
+        return quantity(value, meta.unit)
+    return "; ".join(_record(record, meta.columns) for record in records)
 
 
 def quantity(value: Any, unit: Unit) -> str:  # noqa: PLR0911 - one line per type
@@ -160,14 +170,20 @@ def quantity(value: Any, unit: Unit) -> str:  # noqa: PLR0911 - one line per typ
             return visible(str(value))
         case str():
             return visible(value)
-        case tuple() | list():
-            return _listed(quantity(item, unit) for item in value)
-        case dict():
-            return _listed(f"{visible(str(key))} {quantity(item, unit)}" for key, item in value.items())
         case int() | float():
             return _measured(value, unit)
+        case tuple() | list() if not hasattr(value, "_fields"):
+            return _listed(_inner(item, unit) for item in value)
         case _:
-            return visible(str(value))
+            fields = fields_of(value)
+            if fields is None:
+                return visible(str(value))
+            return _listed(f"{visible(str(key))} {_inner(item, unit)}" for key, item in fields.items())
+
+
+def _inner(value: Any, unit: Unit) -> str:
+    """A value within another: why it is unknown is told nowhere else."""
+    return f"unknown ({visible(value.reason)})" if isinstance(value, Unknown) else quantity(value, unit)
 
 
 def _measured(value: float, unit: Unit) -> str:  # noqa: PLR0911 - one line per unit
@@ -192,3 +208,32 @@ def _measured(value: float, unit: Unit) -> str:  # noqa: PLR0911 - one line per 
 
 def _listed(words: Iterable[str]) -> str:
     return ", ".join(words)
+
+
+# ── records ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def fields_of(value: Any) -> Mapping[str, Any] | None:
+    """A record by the names of its fields, which is a mapping where it was read back; None for any other value."""
+    if isinstance(value, Frame | Share | Point):
+        return None
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return dict(zip(value._fields, value, strict=True))
+    return value if isinstance(value, Mapping) else None
+
+
+def records_of(value: Any) -> Sequence[Mapping[str, Any]]:
+    """The records that a field holds, by the names of their fields; none where it holds anything else."""
+    if not isinstance(value, tuple | list) or not value or hasattr(value, "_fields") or fields_of(value[0]) is None:
+        return ()
+    found = [fields for item in value if (fields := fields_of(item)) is not None]
+    return found if len(found) == len(value) else ()
+
+
+def _record(record: Mapping[str, Any], units: Mapping[str, Unit]) -> str:
+    """`10.3.1.7:8080 (attempts 812, p95 153 ms)`."""
+    said = [(name, _inner(item, units.get(name, ""))) for name, item in record.items() if item is not None]
+    if not said:
+        return ""
+    rest = _listed(f"{visible(kind_name(name))} {item}" for name, item in said[1:])
+    return f"{said[0][1]} ({rest})" if rest else said[0][1]

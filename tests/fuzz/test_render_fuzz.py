@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import html
 import io
 import json
 import re
+from collections.abc import Mapping
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -32,12 +32,14 @@ from opsdoc.model import (
     Unknown,
     Unseen,
     UsageError,
+    measure,
 )
 from opsdoc.render import FORMATS, json_v1, render
 from opsdoc.render.nagios import inert
 from opsdoc.render.words import visible
 from opsdoc.signals.box import Box
 from opsdoc.signals.hot import Process, Thread
+from opsdoc.signals.peers import ServerPart, UpstreamGroup
 
 # A whole report is a large example: shrinking one takes minutes and shows no more than the name of the field.
 UNHURRIED = settings(
@@ -133,6 +135,63 @@ threads = st.builds(
     samples=points,
     frames=frames | st.builds(Unknown, texts),
 )
+
+
+class Part(NamedTuple):
+    """A record of a kind that nothing else knows: whatever a record may hold."""
+
+    name: str
+    size: float | Unknown | None
+    failed: float | Unknown | None
+    others: tuple[str, ...]
+    causes: Mapping[str, float | Unknown]
+    whole: bool
+
+
+class Pool(Observation):
+    kind: ClassVar[str] = "pool"
+    size: float | Unknown = measure("size", "count", "main")
+    parts: tuple[Part, ...] = measure("parts", default=(), columns={"size": "bytes"})
+    largest: Part | None = measure("largest part")
+    causes: Mapping[str, int] = measure("causes", default={})
+
+
+server_parts = st.builds(
+    ServerPart,
+    server=texts,
+    attempts=maybe,
+    failed=maybe,
+    share=st.none() | maybe,
+    p95=st.none() | maybe,
+    state=texts,
+    now=st.none() | texts | st.builds(Unknown, texts),
+)
+groups = st.builds(
+    UpstreamGroup,
+    subject=texts,
+    id=texts,
+    error_share=maybe,
+    requests=maybe,
+    servers=st.lists(server_parts, max_size=4).map(tuple),
+)
+parts = st.builds(
+    Part,
+    name=texts,
+    size=st.none() | maybe,
+    failed=st.none() | maybe,
+    others=st.lists(texts, max_size=2).map(tuple),
+    causes=st.dictionaries(texts, maybe, max_size=2),
+    whole=st.booleans(),
+)
+pools = st.builds(
+    Pool,
+    subject=texts,
+    id=texts,
+    size=maybe,
+    parts=st.lists(parts, max_size=4).map(tuple),
+    largest=st.none() | parts,
+    causes=st.dictionaries(texts, st.integers(0, 99), max_size=2),
+)
 thresholds = st.builds(
     Threshold,
     name=texts,
@@ -167,7 +226,7 @@ def findings(draw, ids: list[str]) -> Finding:
 
 @st.composite
 def results(draw) -> ProbeResult:
-    observations = draw(st.lists(st.one_of(boxes, processes, threads), max_size=4))
+    observations = draw(st.lists(st.one_of(boxes, processes, threads, groups, pools), max_size=4))
     return ProbeResult(
         probe=draw(texts),
         step=draw(st.none() | texts),
@@ -217,11 +276,12 @@ reports = st.builds(
 
 # What a format leaves to the others, by the name of the field: the terminal and the ticket are for reading.
 FRAME = {"id", "evidence", "started", "version", "kernel", "boot_time", "virtualization"}
+RECORDS = {"servers", "parts", "largest", "causes"}
 LEFT_OUT = {
     "json": set(),
     "html": {"id", "evidence", "started"},
     "text": {*FRAME, "key", "how", "targets", "probe", "step"},
-    "md": {*FRAME, "command", "name", "source", "label", "reason", "ruled_out"},
+    "md": {*FRAME, "command", "name", "source", "label", "reason", "ruled_out", *RECORDS},
 }
 
 
@@ -248,9 +308,9 @@ def texts_of(value: Any, name: str = "", left_out: frozenset[str] | set[str] = f
         return [found for key, item in value.items() for found in [*texts_of(key, name), *texts_of(item, name)]]
     if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
         return [found for item in value for found in texts_of(item, name, left_out)]
-    names = ["subject", *value.fields()] if isinstance(value, Observation) else getattr(value, "_fields", None)
-    if names is None:
-        names = [f.name for f in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
+    names = ["subject", *value.fields()] if isinstance(value, Observation) else getattr(value, "_fields", [])
+    if isinstance(value, Unknown):
+        names = ["reason"]
     return [found for each in names for found in texts_of(getattr(value, each), each, left_out)]
 
 
@@ -365,7 +425,7 @@ def test_a_report_that_is_read_back_is_written_as_it_was(report, written):
 @given(data=st.data())
 def test_whatever_is_read_is_a_report_or_a_usage_error(data):
     """Any bytes, and a report with any part of it replaced, removed or repeated."""
-    report = json.loads(json_v1.dumps(json_v1.as_dict(sample_report.steps())))
+    report = json.loads(json_v1.dumps(json_v1.as_dict(data.draw(st.sampled_from(SAMPLES))())))
     places = [place for place in _containers(report) if place]
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.sampled_from(places))
@@ -383,6 +443,7 @@ def test_whatever_is_read_is_a_report_or_a_usage_error(data):
         render(back, form, io.StringIO(), verbose=True)
 
 
+SAMPLES = [sample_report.steps, sample_report.parts]
 ANYTHING = st.recursive(
     st.none()
     | st.booleans()
@@ -391,7 +452,7 @@ ANYTHING = st.recursive(
     | st.sampled_from([*HOSTILE, "ok", "critical", "box", "lock"]),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["seen", "of", "at", "value", "label", "id"]), inner)
+        | st.dictionaries(st.sampled_from(["seen", "of", "at", "value", "label", "id", "failed"]), inner)
     ),
     max_leaves=6,
 )

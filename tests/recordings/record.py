@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from neutral import neutralise  # noqa: E402
-from servers import cgroups, containers, jdk, native, programs, users  # noqa: E402
+from servers import cgroups, containers, jdk, native, nginx_scenes, programs, users  # noqa: E402
 from servers.programs import Program  # noqa: E402
 
 PYTHON = "/usr/bin/python3"
@@ -40,6 +40,7 @@ class Scene:
     rests: bool = False
     stopped: bool = False
     at_once: bool = False  # is sick from its start, which waits for a quiet moment
+    busy_box: bool = False  # no CPU is judged: it needs no quiet moment
     user: str | None = None
     noise: float = NOISE
 
@@ -96,6 +97,47 @@ def throttled_python() -> Program:
     return program
 
 
+def in_trouble(first: str, *beside: str) -> Program:
+    """Programs with sockets in a network namespace of their own; `{port}` is the first one's."""
+    script = str(programs.PY / "connections.py")
+    program = Program(["unshare", "-n", PYTHON, script, *first.split()])
+    others = []
+    for words in beside:
+        into = ["nsenter", "-t", str(program.pid), "-n", PYTHON, script]
+        others.append(Program([*into, *words.format(**program.facts).split()]))
+        program.facts.update({name: value for name, value in others[-1].facts.items() if name != "pid"})
+        program.facts[words.split()[0]] = others[-1].pid
+        if words.startswith("knock"):
+            others[-1].say("hot")
+            time.sleep(2)  # until connections wait
+    stop = program.stop
+
+    def stop_all() -> None:
+        for other in others:
+            other.stop()
+        stop()
+
+    program.stop = stop_all  # type: ignore[method-assign]
+    return program
+
+
+class Served:
+    """A scene of nginx that has answered a few hundred requests, as a program is handled here."""
+
+    def __init__(self, scene: nginx_scenes.Scene, *, hidden: bool = False, **options: object) -> None:
+        self._made = contextlib.ExitStack()
+        site = self._made.enter_context(scene.up(**options))
+        self.pid = site.nginx.pid
+        self.facts: dict[str, object] = {}
+        site.nginx.request("/", 200, 4)
+        site.nginx.log_written(200)
+        if hidden:
+            site.nginx.folder.chmod(0o700)
+
+    def stop(self) -> None:
+        self._made.close()
+
+
 SCENES = {
     "cpu/jvm-hot": Scene(args="cpu", make=hot_jvm),
     "cpu/jvm-lukewarm": Scene(args="cpu", make=lukewarm_jvm),
@@ -127,6 +169,24 @@ SCENES = {
     "stack/native-waiting": Scene(args="stack {first}", make=lambda: programs.crowd(1), at_once=True),
     "stack/denied": Scene(args="stack {pid}", make=hot_jvm, user=users.NOBODY),
     "stack/gone": Scene(args="stack 4194304"),
+    "nginx/healthy": Scene(args="nginx", make=lambda: Served(nginx_scenes.healthy()), busy_box=True),
+    "nginx/one-dead": Scene(args="nginx", make=lambda: Served(nginx_scenes.one_dead()), busy_box=True),
+    "nginx/erring": Scene(args="nginx", make=lambda: Served(nginx_scenes.erring()), busy_box=True),
+    "nginx/limited": Scene(args="nginx", make=lambda: Served(nginx_scenes.limited()), busy_box=True),
+    "nginx/unresolved": Scene(args="nginx", make=lambda: Served(nginx_scenes.unresolved()), busy_box=True),
+    "nginx/status-page": Scene(args="nginx", make=lambda: Served(nginx_scenes.status_page()), busy_box=True),
+    "nginx/combined": Scene(args="nginx", make=lambda: Served(nginx_scenes.one_dead(), log="combined"), busy_box=True),
+    "nginx/denied": Scene(
+        args="nginx", make=lambda: Served(nginx_scenes.erring(), hidden=True), busy_box=True, user=users.NOBODY
+    ),
+    "sockets/healthy": Scene(args="sockets {pid}", make=lambda: in_trouble("goodbye"), busy_box=True),
+    "sockets/not-accepted": Scene(
+        args="sockets {pid}", make=lambda: in_trouble("listen 5", "knock {port}"), busy_box=True
+    ),
+    "sockets/not-closed": Scene(
+        args="sockets {leak}", make=lambda: in_trouble("rest", "goodbye", "leak {port} 60"), busy_box=True
+    ),
+    "sockets/denied": Scene(args="sockets {pid}", make=lambda: in_trouble("goodbye"), busy_box=True, user=users.NOBODY),
     "doctor/root": Scene(args="doctor"),
     "doctor/nobody": Scene(args="doctor", make=idle_python, user=users.NOBODY),
     "doctor/foreign-proc": Scene(args="doctor --proc /proc/self/root/proc"),
@@ -144,16 +204,16 @@ def wait_until_quiet() -> None:
 def set_up(scene: Scene) -> Iterator[dict[str, object]]:
     """The program of a scene, as sick as it is meant to be."""
     with contextlib.ExitStack() as stack:
-        if scene.make is None or scene.at_once:
+        if (scene.make is None or scene.at_once) and not scene.busy_box:
             wait_until_quiet()
         if scene.make is None:
             yield {}
             return
         program = stack.enter_context(programs.ended(scene.make()))
-        if not scene.at_once:
+        if not scene.at_once and not scene.busy_box:
             time.sleep(0.5)  # a JVM that has just started compiles its start away
             wait_until_quiet()
-        if not (scene.rests or scene.at_once or scene.make is idle_python):
+        if not (scene.rests or scene.at_once or scene.busy_box or scene.make is idle_python):
             stack.enter_context(program.hot())
         if scene.stopped:
             stack.enter_context(program.stopped())

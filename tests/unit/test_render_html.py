@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 from unit import sample_report
 
-from opsdoc.model import Frame, Report, Unseen
+from opsdoc.model import Frame, Report, Unknown, Unseen
 from opsdoc.render import json_v1, render
 
 
@@ -119,6 +119,58 @@ def test_pictures_have_a_title_a_description_and_a_table():
     strip = next(picture for picture in pictures if "polyline" in picture)
     assert (strip.count('class="agrees"'), strip.count('class="differs"')) == (9, 1)
     assert "filled: 9 of 10 stacks in com.acme.OrderPricer.recalculate; hollow: elsewhere" in page
+
+
+def picture_of(page: str, title: str) -> str:
+    return next(svg for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL) if f">{title}" in svg)
+
+
+def test_records_are_bars_with_their_bad_part_their_words_and_their_table():
+    page = html.unescape(page_of(sample_report.parts()))
+    picture = picture_of(page, "attempts by server, upstream group order-service")
+    assert "3 bars, the longest is 10.3.1.7:8080, 8,120 attempts, most of all in 10.3.1.8:8080, 812 failed" in picture
+    bars = re.findall(r'<rect class="(\w+)".*? width="([\d.]+)"', picture)
+    assert bars == [("bar", "310.0"), ("bad", "1.0"), ("bar", "309.2"), ("bad", "31.0"), ("bar", "308.9")]
+    assert ">8,098 attempts · 812 failed<" in picture
+    assert ">share 33 % · expected share 33 % · p50 12 ms · p95 153 ms · state failing · now refused<" in picture
+    _, _, beneath = page.partition(picture)
+    assert "(in ink: failed)</figcaption>" in beneath[:200]
+    table = re.sub(r"<[^>]+>", "|", beneath[: beneath.index("</table>")])
+    assert re.search(r"10\.3\.1\.8:8080\|+8,098\|+812\|+33 %\|+33 %\|+12 ms\|+153 ms\|+failing\|+refused", table)
+    assert "p50 unknown: no answer was timed" in beneath
+    assert page.count("attempts by server, upstream group order-service (in ink") == 1
+
+
+def test_where_not_all_records_are_drawn_the_worst_are_and_the_rest_is_counted():
+    page = html.unescape(page_of(sample_report.parts()))
+    picture = picture_of(page, "attempts by server, upstream group search")
+    labels = re.findall(r'<text x="0" y="\d+">(.*?)</text>', picture)
+    assert labels == [f"10.3.2.{n}:80" for n in (3, *range(5, 16))]
+    assert "(in ink: failed); and 4 more (full list in the JSON)</figcaption>" in page
+    assert "10.3.2.0:80" in page.partition(picture)[2].partition("</table>")[0]
+
+
+def test_one_record_is_a_table_and_none_is_nothing():
+    page = html.unescape(page_of(sample_report.parts()))
+    assert "<summary>Servers of upstream group pay</summary>" in page
+    assert "unix:/run/支付.sock" in page
+    assert "upstream group pay</title>" not in page
+    assert "Servers of upstream group static" not in page
+
+
+def test_records_without_a_number_to_draw_are_a_table():
+    unknown = tuple(part._replace(attempts=Unknown("no log"), failed=0) for part in sample_report.PARTS)
+    bare = tuple(part._replace(share=None, expected_share=None, p50=None, p95=None) for part in unknown)
+    page = page_of(sample_report.report(sample_report.result(sample_report.group(1, "a", bare))))
+    assert "<svg" not in page
+    assert "attempts unknown: no log" in page
+
+
+def test_words_after_a_bar_are_not_painted_over_by_their_halo():
+    for page in map(page_of, (sample_report.critical(), sample_report.steps(), sample_report.parts())):
+        values = re.findall(r'<text[^>]* class="value[^>]*>', page)
+        assert values
+        assert all('paint-order="stroke"' in value for value in values)
 
 
 def test_a_gap_in_the_samples_is_a_gap_in_the_line():

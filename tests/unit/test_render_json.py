@@ -13,6 +13,7 @@ from opsdoc.model import Unknown
 from opsdoc.render import json_v1, render
 from opsdoc.signals.box import Box
 from opsdoc.signals.hot import Code, Process, Thread
+from opsdoc.signals.peers import UpstreamGroup
 
 
 def data(report, out=None):
@@ -21,7 +22,7 @@ def data(report, out=None):
     return json.loads(out.getvalue())
 
 
-SCHEMA = json_v1.schema([Box, Process, Thread, Code])
+SCHEMA = json_v1.schema([Box, Process, Thread, Code, UpstreamGroup])
 
 
 def test_the_schema_is_one():
@@ -89,6 +90,41 @@ def test_values_have_their_shape_and_unknowns_their_reason():
     assert thread["unknown"] == {"ns_tid": "no NSpid in this kernel"}
     process = next(o for o in result["observations"] if o["kind"] == "process" and o["container"] is None)
     assert process["unknown"] == {}
+
+
+def test_records_are_objects_and_what_is_unknown_in_them_is_told_by_its_place():
+    (result,) = data(sample_report.parts())["results"]
+    first, *_ = result["observations"]
+    assert first["servers"][1] == {
+        "server": "10.3.1.8:8080", "attempts": 8098, "failed": 812, "share": 0.333, "expected_share": 0.333,
+        "p50": 0.012, "p95": 0.153, "state": "failing", "now": "refused",
+    }  # fmt: skip
+    assert first["servers"][2]["p50"] is first["servers"][2]["p95"] is None
+    assert first["unknown"]["servers[2].p50"] == "no answer was timed"
+    assert "servers[2].p95" not in first["unknown"]
+    assert first["statuses"] == {"200": 23_800, "502": 510}
+
+
+def test_a_number_within_a_record_that_is_none_is_unknown():
+    broken = sample_report.group(1, "a", (sample_report.PARTS[0]._replace(p95=float("nan")),))
+    report = data(sample_report.report(sample_report.result(broken)))
+    (seen,) = report["results"][0]["observations"]
+    assert seen["servers"][0]["p95"] is None
+    assert seen["unknown"]["servers[0].p95"] == "not a finite number"
+    jsonschema.validate(report, SCHEMA)
+
+
+def test_the_schema_knows_the_fields_of_records():
+    wrong = data(sample_report.parts())
+    wrong["results"][0]["observations"][0]["servers"][0]["attempts"] = "many"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, SCHEMA)
+    wrong = data(sample_report.parts())
+    del wrong["results"][0]["observations"][0]["servers"][0]["failed"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, SCHEMA)
+    of_group = SCHEMA["$defs"]["observation"]["allOf"][-1]["then"]["properties"]
+    assert of_group["servers"]["items"]["properties"]["p95"]["description"] == "in seconds"
 
 
 def test_truncation_is_stated():

@@ -114,6 +114,51 @@ def test_verbose_shows_every_field_and_every_reason():
     assert "I/O pressure, 10 s: unknown (no /proc/pressure in this kernel)" in shown
 
 
+def test_records_stand_in_a_table_beneath_their_row_and_only_when_all_is_asked_for():
+    assert "8,098" not in text(sample_report.parts(), width=140)
+    shown = text(sample_report.parts(), verbose=True, width=140)
+    heading = next(line for line in shown.splitlines() if line.strip().startswith("servers  "))
+    row = next(line for line in shown.splitlines() if "10.3.1.8:8080  " in line and "refused" in line)
+    assert " ".join(heading.split()) == "servers attempts failed share expected share p50 p95 state now"
+    assert row.split("  ")[-1] == "refused"
+    assert heading.index("p95") + len("p95") == row.index("153 ms") + len("153 ms")
+    assert "p50 unknown: no answer was timed" in shown
+
+
+def test_records_that_are_too_wide_for_columns_flow():
+    shown = text(sample_report.parts(), verbose=True, width=80)
+    assert "10.3.1.8:8080 · attempts 8,098 · failed 812 · share 33 %" in shown
+    assert re.search(r"p95 153 ms(?: · |\n +)state failing(?: · |\n +)now refused\n", shown)
+
+
+def test_headings_stand_in_as_many_lines_as_the_width_asks_for():
+    lines = text(sample_report.parts(), width=80).splitlines()
+    last = next(number for number, line in enumerate(lines) if re.match(r"  upstream group +lost +requests", line))
+    assert lines[last - 1].split() == ["requests", "without", "a", "made", "good", "a", "retry"]
+    assert lines[last].split() == [
+        "upstream",
+        "group",
+        "lost",
+        "requests",
+        "live",
+        "server",
+        "by",
+        "a",
+        "retry",
+        "costs",
+    ]
+    assert "upstream group  requests lost  requests  without a live" in text(sample_report.parts(), width=120)
+
+
+def test_a_long_list_of_records_is_cut_and_counted():
+    many = tuple(sample_report.PARTS[0]._replace(server=f"10.4.0.{n}:80") for n in range(70))
+    report = sample_report.report(sample_report.result(sample_report.group(1, "big", many)))
+    shown = text(report, verbose=True, width=140)
+    assert "10.4.0.49:80" in shown
+    assert "10.4.0.50:80" not in shown
+    assert "+ 20 more, all of them in the JSON" in shown
+
+
 def test_runtime_frames_are_folded_and_the_first_app_frame_is_marked():
     waiting = (
         [Frame("read", origin="runtime")] * 4 + [Frame("app.a"), Frame("app.b")] + [Frame("run", origin="library")]

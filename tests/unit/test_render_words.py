@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import pytest
 
-from opsdoc.model import Frame, Point, Share, Unknown
+from opsdoc.model import Frame, Meta, Point, Share, Unknown
 from opsdoc.render import words
+from opsdoc.signals.peers import ServerPart
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,22 @@ from opsdoc.render import words
 )
 def test_quantity(value, unit, said):
     assert words.quantity(value, unit) == said
+
+
+def test_records_are_said_with_the_units_of_their_fields_and_alike_when_read_back():
+    meta = Meta("servers", columns={"p95": "seconds", "share": "ratio"})
+    records = (
+        ServerPart("a\x1b:80", 1200, 3, 0.5, None, None, 0.153, "failing", "refused"),
+        ServerPart("b:80", 0, 0, p95=Unknown("why"), now=None),
+    )
+    said = words.stated(meta, records)
+    assert said == (
+        "a\\x1b:80 (attempts 1,200, failed 3, share 50 %, p95 153 ms, state failing, now refused); "
+        "b:80 (attempts 0, failed 0, p95 unknown (why), state unknown)"
+    )
+    assert words.stated(meta, [record._asdict() for record in records]) == said
+    assert words.quantity(records[0], "") == words.quantity(records[0]._asdict(), "")
+    assert words.stated(Meta("causes", "count"), MappingProxyType({"timeout": 3, "reset": 1})) == "timeout 3, reset 1"
 
 
 @pytest.mark.parametrize("unit", ["", "cores", "ratio", "seconds", "bytes", "per_second", "count", "id", "hex", "time"])

@@ -105,6 +105,53 @@ def test_what_a_newer_one_adds_is_ignored_or_kept():
     assert saved(again(written)) == written
 
 
+def test_records_come_back_as_mappings_with_the_units_of_their_kind():
+    back = reread.read(rendered(sample_report.parts(), "json").encode())
+    first = back.results[0].observations[0]
+    assert first.servers[1]["failed"] == 812
+    assert first.servers[2]["p50"] == Unknown("no answer was timed")
+    assert first.servers[2]["p95"] is None
+    assert first.fields()["servers"].columns["p95"] == "seconds"
+
+
+def test_records_of_a_kind_that_is_not_known_are_plain():
+    data = saved(sample_report.parts())
+    (result,) = data["results"]
+    result["total"] = result["shown"] = {"pool": 4}
+    for observation in result["observations"]:
+        observation["kind"] = "pool"
+    back = again(data)
+    assert saved(back) == data
+    shown = rendered(back, "text", verbose=True, width=140)
+    assert re.search(r"10\.3\.1\.8:8080 +8,098 +812 +0\.33 +0\.33 +0\.01 +0\.15 +failing +refused", shown)
+    assert "attempts by server, pool order-service (in ink: failed)" in rendered(back, "html")
+
+
+def test_a_record_that_begins_like_a_share_or_a_point_stays_whole():
+    data = saved(sample_report.parts())
+    first, *_ = data["results"][0]["observations"]
+    first["servers"] = [{"seen": 1, "of": 2, "who": "a"}, {"at": 1.0, "value": 2.0, "label": "x", "who": None}]
+    first["unknown"] = {}
+    first["error_share"] = first["lost"] = first["masked_share"] = first["usable"] = None
+    assert saved(again(data)) == data
+
+
+@pytest.mark.parametrize("wrong", [[{}], [{"a": None}], [{}, 1], [[{"a": {"b": [{"c": 1}]}}]], [{"a": 1}, {"b": "x"}]])
+def test_records_of_any_shape_are_rendered(wrong):
+    data = saved(sample_report.parts())
+    data["results"][0]["observations"][0]["servers"] = wrong
+    back = again(data)
+    assert saved(back)["results"][0]["observations"][0]["servers"] == wrong
+    for form in FORMATS:
+        rendered(back, form, verbose=True)
+
+
+def test_a_reason_for_what_stands_in_a_record_must_be_text():
+    data = saved(sample_report.parts())
+    data["results"][0]["observations"][0]["unknown"]["servers[2].p50"] = 3
+    assert "is not text" in refused(data)
+
+
 def test_a_field_that_an_older_one_did_not_have_is_unknown():
     data = saved(sample_report.critical())
     del data["results"][0]["observations"][0]["steal"]

@@ -136,3 +136,16 @@ def test_the_parent_of_short_lived_processes_joins_the_ranking():
     assert sampling.with_busy_parent([8], earlier, later) == [8, 7]
     assert sampling.with_busy_parent([7, 8], earlier, later) == [7, 8]
     assert sampling.with_busy_parent([8], earlier, earlier) == [8]
+
+
+def test_what_a_child_had_used_before_the_window_is_not_of_the_window():
+    parent = stat(7)
+    build = stat(8, user=9000, ppid=7)._replace(children=500)  # for 95 s, when the window begins
+    earlier = sample(0.0, parent, build)
+    later = sample(2.0, parent._replace(children=9000 + 500 + 100))
+    assert sampling.reaped(7, earlier, later) == 0.5
+    own = stat(50)  # opsdoc, the first of a sample
+    earlier = sample(0.0, own, stat(1), parent, build)
+    for ended, ranking in ((9600, [1, 7]), (9500, [1])):
+        later = sample(2.0, own, stat(1), parent._replace(children=ended))
+        assert sampling.with_busy_parent([1], earlier, later) == ranking

@@ -1,0 +1,283 @@
+"""The lines of access logs counted: attempts by server and cause over time, response times, limits, statuses.
+
+Lines are counted in C by what is the same in many of them; Python looks once at each distinct one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress, repeat
+from typing import Any, NamedTuple, TypeVar
+
+from opsdoc.parsers.access_log import Columns, blocks
+from opsdoc.parsers.attempts import ANSWERS, NO_LIVE, Attempt, Trace, visits_of
+from opsdoc.parsers.log_format import LogFormat
+from opsdoc.parsers.log_lines import Layout
+from opsdoc.parsers.timings import Connects, Quantiles, Timings
+
+MOST_SERVERS = 20_000
+MOST_TRACES = 20_000
+MOST_SLOTS = 300_000  # 10 seconds of one server
+_SETTLED = 64  # blocks between two looks at what was counted: 6 MB
+_PLAIN = ANSWERS | {b"-", b""}  # one attempt that was answered, or none
+_STATUS = re.compile(rb"\d{3}", re.ASCII)
+_CACHE = frozenset(b"MISS BYPASS EXPIRED STALE UPDATING REVALIDATED HIT SCARCE".split())
+_LIMITS = frozenset(b"DELAYED REJECTED DELAYED_DRY_RUN REJECTED_DRY_RUN".split())
+_CONNECT, _HEADER, _RESPONSE = "upstream_connect_time", "upstream_header_time", "upstream_response_time"
+_NO_DIGITS = b"0123456789."
+# What distinct lines are made of; and what is looked at line by line, or without its digits.
+_COUNTED = (
+    "status",
+    "upstream_addr",
+    "upstream_status",
+    "upstream_cache_status",
+    "limit_req_status",
+    "limit_conn_status",
+)
+_LISTED = ("status", "upstream_addr", "upstream_status", _RESPONSE, _CONNECT, _HEADER)
+
+
+_T = TypeVar("_T")
+_Row = tuple[bytes, ...]
+_Failed = tuple[_Row, "bytes | None", "bytes | None"]
+
+
+class Slot(NamedTuple):
+    """Ten seconds of a server from `start` (unix time) on: attempts that were answered, and that failed."""
+
+    start: int
+    fine: int
+    failed: int
+
+
+def read(data: bytes, fmt: LogFormat) -> Iterator[Columns]:
+    """Lines of a log, of any number, as the blocks that a `Tally` takes."""
+    listed = _LISTED if _RESPONSE in fmt.variables else (*_LISTED, "request_time")
+    return blocks(data, fmt, listed, _COUNTED)
+
+
+class Tally:
+    """Counts blocks of lines, in any order, of any formats.
+
+    `overflow` counts what was left out because there were too many distinct servers, traces, slots or times; it is 0
+    unless somebody made that log up. `first` and `last` are the unix times of the earliest and the latest line that
+    begins or ends a block.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.unread = 0
+        self.first: float | None = None
+        self.last: float | None = None
+        self._variables: set[str] = set()
+        self._overflow = 0
+        self._traces: Counter[Trace] = Counter()
+        self._statuses: Counter[int] = Counter()
+        self._cache: Counter[str] = Counter()
+        self._limited: Counter[tuple[str, str, int | None]] = Counter()
+        self._timings = Timings()
+        self._servers: dict[str, dict[int, list[int]]] = {}  # fine and failed attempts, by slot
+        self._slots = self._blocks = 0
+        # Counted, but not yet looked at, by slot: all lines, and those with attempts that failed.
+        self._lines: dict[Layout, dict[_Row, Counter[int | None]]] = defaultdict(_counters)
+        self._failed: dict[Layout, dict[_Failed, Counter[int | None]]] = defaultdict(_counters)
+
+    def add(self, columns: Columns) -> None:
+        """Count a block that `read` gave."""
+        self._variables |= columns.values.keys()
+        self._variables.update(columns.layout.names)
+        self._blocks += 1
+        self.unread += columns.unread
+        for at in (columns.first, columns.last):
+            if at is not None:
+                self.first = at if self.first is None else min(self.first, at)
+                self.last = at if self.last is None else max(self.last, at)
+        if columns.rows:
+            self._count(columns)
+            self._timings.add(columns.values)
+            self.rows += columns.rows
+        if self._blocks % _SETTLED == 0:
+            self._settle()
+
+    # ── what came of it ──────────────────────────────────────────────────────────────────────────
+
+    def has(self, variable: str) -> bool:
+        """Whether a format had this variable, of those that a tally reads."""
+        return variable in self._variables
+
+    @property
+    def overflow(self) -> int:
+        """What was left out."""
+        self._settle()
+        return self._overflow + self._timings.overflow
+
+    @property
+    def traces(self) -> Mapping[Trace, int]:
+        """How many requests had each trace. All are here, those without an upstream included."""
+        self._settle()
+        return self._traces
+
+    @property
+    def statuses(self) -> Mapping[int, int]:
+        """Requests by the status that the client got."""
+        self._settle()
+        return self._statuses
+
+    @property
+    def cache(self) -> Mapping[str, int]:
+        """Requests by `$upstream_cache_status`, where a cache was asked."""
+        self._settle()
+        return self._cache
+
+    @property
+    def limited(self) -> Mapping[tuple[str, str, int | None], int]:
+        """Requests that met a limit: `req` or `conn`, REJECTED, DELAYED or these with _DRY_RUN, and their status."""
+        self._settle()
+        return self._limited
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The addresses that were tried, the most common not necessarily first."""
+        self._settle()
+        return tuple(self._servers)
+
+    @property
+    def retry_seconds(self) -> Quantiles:
+        """The time that the failed attempts of a request took, of those that another attempt made good."""
+        return self._timings.retries()
+
+    def series(self, address: str) -> tuple[Slot, ...]:
+        """The attempts on a server over time, where there were any."""
+        self._settle()
+        slots = self._servers.get(address, {})
+        return tuple(Slot(start, *slots[start]) for start in sorted(slots))
+
+    def times(self, address: str) -> Quantiles:
+        """Response times of the attempts that a server answered."""
+        return self._timings.response.quantiles(address)
+
+    def header(self, address: str) -> Quantiles:
+        """The same, until the header of the answer had been read."""
+        return self._timings.header.quantiles(address)
+
+    def connect(self, address: str) -> Connects:
+        """Connect times of all attempts that got a connection."""
+        return self._timings.connect.connects(address)
+
+    # ── counting ─────────────────────────────────────────────────────────────────────────────────
+
+    def _count(self, columns: Columns) -> None:
+        """Count what is the same in many lines, block by block, for each has few distinct ones."""
+        rows = zip(*columns.packed, strict=True) if columns.packed else repeat((), columns.rows)
+        lines = self._lines[columns.layout]
+        if isinstance(columns.slots, list):
+            counted = Counter(zip(rows, columns.slots, strict=True))
+        else:
+            counted = Counter({(row, columns.slots): count for row, count in Counter(rows).items()})
+        for (row, slot), count in counted.items():
+            lines[row][slot] += count
+        place = columns.layout.place("upstream_status")
+        if place is not None:
+            odd = {row[place] for row, _ in counted} - _PLAIN
+            if odd:
+                self._count_failed(columns, odd)
+
+    def _count_failed(self, columns: Columns, odd: set[bytes]) -> None:
+        """Count lines with an attempt that failed, or several; of these it matters, too, which of their times came."""
+        values, slots = columns.values, columns.slots
+        chosen = list(compress(range(columns.rows), map(odd.__contains__, values["upstream_status"])))
+
+        def of(column: Sequence[_T]) -> list[_T]:
+            return [column[place] for place in chosen]
+
+        connects, headers = (
+            _shapes(of(values[name])) if name in values else repeat(None) for name in (_CONNECT, _HEADER)
+        )
+        rows = zip(*map(of, columns.packed), strict=True)
+        lines = self._failed[columns.layout]
+        for row, connect, header, slot in zip(
+            rows, connects, headers, of(slots) if isinstance(slots, list) else repeat(slots), strict=False
+        ):
+            lines[row, connect, header][slot] += 1
+        if _RESPONSE in values:
+            status = of(values["status"]) if "status" in values else repeat(b"-", len(chosen))
+            self._timings.add_retries(status, of(values["upstream_status"]), of(values[_RESPONSE]))
+
+    def _settle(self) -> None:
+        """Look once at each distinct line."""
+        for layout, lines in self._lines.items():
+            for row, slots in lines.items():
+                values = layout.values(row)
+                self._line(values, sum(slots.values()))
+                if values.get("upstream_status", b"-") in _PLAIN:
+                    self._trace(slots, values, None, None)
+            lines.clear()
+        for layout, failed in self._failed.items():
+            for (row, connect, header), slots in failed.items():
+                self._trace(slots, layout.values(row), connect, header)
+            failed.clear()
+
+    def _line(self, values: Mapping[str, bytes], count: int) -> None:
+        status = _number(values)
+        if status is not None:
+            self._statuses[status] += count
+        cache = values.get("upstream_cache_status")
+        if cache in _CACHE:
+            self._cache[cache.decode()] += count
+        for kind in ("req", "conn"):
+            limit = values.get(f"limit_{kind}_status")
+            if limit in _LIMITS:
+                self._limited[kind, limit.decode(), status] += count
+
+    def _trace(
+        self, slots: Counter[int | None], values: Mapping[str, bytes], connect: bytes | None, header: bytes | None
+    ) -> None:
+        status, count = _number(values), sum(slots.values())
+        addresses, codes = values.get("upstream_addr", b"-"), values.get("upstream_status")
+        trace = Trace(visits_of(addresses, codes, connect, header, status), status)
+        if trace in self._traces or len(self._traces) < MOST_TRACES:
+            self._traces[trace] += count
+        else:
+            self._overflow += count
+        for visit in trace.visits:
+            for attempt in visit.attempts:
+                if attempt.cause != NO_LIVE and not attempt.given_up:
+                    self._attempt(attempt, slots)
+
+    def _attempt(self, attempt: Attempt, slots: Counter[int | None]) -> None:
+        server = self._servers.get(attempt.address)
+        if server is None:
+            if len(self._servers) >= MOST_SERVERS:
+                self._overflow += sum(slots.values())
+                return
+            server = self._servers[attempt.address] = {}
+        for slot, count in slots.items():
+            if slot is None:
+                continue
+            if slot not in server:
+                if self._slots >= MOST_SLOTS:
+                    self._overflow += count
+                    continue
+                self._slots += 1
+                server[slot] = [0, 0]
+            server[slot][attempt.cause != ""] += count
+
+
+# ── values ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _counters() -> dict[Any, Counter[int | None]]:
+    return defaultdict(Counter)
+
+
+def _shapes(times: list[bytes]) -> list[bytes]:
+    """Times without their digits: `-` where there was none, nothing for one, and what stands between attempts."""
+    return b"\n".join(times).translate(None, _NO_DIGITS).split(b"\n")
+
+
+def _number(values: Mapping[str, bytes]) -> int | None:
+    """The status that the client got."""
+    status = values.get("status", b"")
+    return int(status) if _STATUS.fullmatch(status) else None
