@@ -16,7 +16,7 @@ from opsdoc.parsers.pyspy import build_of, complaint, deleted, parse_json, parse
 from opsdoc.signals.origin import classify, java_origin, python_origin
 
 SAMPLES = Path(__file__).parents[1] / "unit" / "samples"
-SEEDS = [path.read_bytes() for path in sorted(SAMPLES.iterdir())]
+SEEDS = [path.read_bytes() for path in sorted(p for p in SAMPLES.iterdir() if p.is_file())]
 
 frugal = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -21,7 +21,7 @@ from opsdoc.parsers.nginx_status import (
     parse_stub_status,
     parse_vts,
 )
-from opsdoc.parsers.sockets import ESTABLISHED, parse_tables
+from opsdoc.parsers.sockets import ESTABLISHED, parse_tables, survey
 
 frugal = settings(max_examples=200, deadline=None)
 
@@ -106,7 +106,7 @@ def test_any_title_binary_and_table(data: bytes, at: int) -> None:
     assert made.configure is None or len(made.configure) <= 4 * process.LONGEST
     rows = b"  sl  local_address\n   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 " + data
     process.connected(rows)
-    process.outgoing(parse_tables(rows).pairs, ESTABLISHED, 5)
+    process.outgoing(survey(parse_tables(rows).rows).pairs, ESTABLISHED, 5)
 
 
 def test_quotes_without_an_end_take_no_time() -> None:
