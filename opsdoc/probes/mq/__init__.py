@@ -1,0 +1,1 @@
+"""Message queues: backlog, retries, dead letters, and who is stuck."""
