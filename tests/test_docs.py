@@ -90,14 +90,15 @@ def flags(found: Any) -> set[str]:
 
 
 COMMANDS = {name: command([name]) for name in commands.Commands(name="opsdoc").list_commands(None)}
-FLAGS = {flag for found in COMMANDS.values() for flag in flags(found)} | {"--version", "-V"}
+LEAVES = [command(name.split(".")) for name in probes.names()]
+FLAGS = {flag for found in [*COMMANDS.values(), *LEAVES] for flag in flags(found)} | {"--version", "-V"}
 
 
 # ── what is written ──────────────────────────────────────────────────────────────────────────────
 
 FENCE = re.compile(r"^([ ]*)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
-BLOCK = re.compile(r"(<!-- generated: ([\w. ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- generated: ([\w./ -]+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def code_of(text: str) -> Iterator[str]:
@@ -116,9 +117,10 @@ def test_every_command_and_option_exists(doc):
             if name in ("--version", "-V", "--help", "-h"):
                 continue
             assert name in COMMANDS, f"no command in: {code}"
+            found = command([name, *rest]) or COMMANDS[name]
             for word in rest:
                 if re.match(r"--?[a-z]", word):
-                    assert word.partition("=")[0] in flags(COMMANDS[name]), f"no option {word} in: {code}"
+                    assert word.partition("=")[0] in flags(found), f"no option {word} in: {code}"
         if re.match(r"--[a-z]", code):
             option = re.split(r"[ =]", code)[0]
             assert option in FLAGS | OTHERS_OPTIONS, f"no option: {code}"

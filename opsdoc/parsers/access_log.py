@@ -1,9 +1,8 @@
-"""Access logs of nginx as columns: one list for each wanted variable, at the speed of `bytes.split`.
+"""Access logs of nginx as columns: one list for each wanted variable, many lines at once.
 
-nginx escapes quotation marks in what it logs, so those of a line are the format's own. A block of lines that is split
-at them once has each variable at a fixed distance, and a slice with that stride is its column. Where a block does not
-line up, it is halved until its bad lines stand alone. Nothing is ever searched for: what a client writes into its
-User-Agent stays there, but for formats that escape nothing (`LogFormat.forgeable`).
+nginx escapes quotation marks in what it logs, so those of a line are the format's own. A regular expression that takes
+`[^"]*` between them is fast, and reads by position: what a client writes into its User-Agent stays there, but for
+formats that escape nothing (`LogFormat.forgeable`).
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from opsdoc.parsers.log_format import LogFormat, TimeField
-from opsdoc.parsers.log_lines import Layout, Lists, Reader, read
-from opsdoc.parsers.log_lines import reader as reader_of
+from opsdoc.parsers.log_lines import Layout, read, reader
 
-BLOCK = 128 << 10  # bytes that are split at once: their pieces stay in the cache of a core
+BLOCK = 64 << 10  # bytes that are read at once: what is made of them stays in the cache of a core
 SLOT = 10  # seconds: what happened is told apart by these
 _STEPS = 4  # slots in one block that are worth finding their limits
 
@@ -24,81 +22,106 @@ class Columns(NamedTuple):
     """Lines of one format. `values` has a list for each wanted variable that the format has, all of `rows` length.
 
     `packed` are lists of texts that `layout` takes apart: where variables stand together, they are cheaper to count as
-    they are. `unread` are lines that are not of the format. `first` and `last` are the unix times of the first and the
-    last line of a block; `slots` the start of the 10 seconds in which its rows were written, one for all of them or
-    one for each.
+    they are. `unread` are lines that are not of the format. `slots` are the beginnings of the 10 seconds in which the
+    rows were written (unix time), one for all of them or one for each; None where that is not known.
     """
 
     rows: int
     unread: int
-    values: Mapping[str, list[bytes]]
-    packed: tuple[list[bytes], ...] = ()
+    values: Mapping[str, Sequence[bytes]]
+    packed: tuple[Sequence[bytes], ...] = ()
     layout: Layout = Layout()
+    slots: int | Sequence[int | None] | None = None
+
+
+class Block(NamedTuple):
+    """Whole lines; `first` and `last` are the unix times of the first and the last of them.
+
+    `slot` is the one in which both were written. Then the lines between them are not asked.
+    """
+
+    data: bytes
+    fmt: LogFormat
     first: float | None = None
     last: float | None = None
-    slots: int | list[int | None] | None = None
+    slot: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many of the lines are of the format, in all that it says."""
+        return self.columns(self.fmt.variables).rows
+
+    def columns(self, wanted: Sequence[str], packed: Sequence[str] = ()) -> Columns:
+        """Its columns.
+
+        A line is of the format when it has all its quotation marks, and between them what the format has around the
+        variables that are asked for. Values are as they stand in the log, escapes included.
+        """
+        time = self.fmt.time
+        apart = time is not None and self.slot is None
+        names = (*wanted, time.variable) if time is not None and apart else tuple(wanted)
+        how = reader(self.fmt, names, tuple(packed))
+        found, rows, unread = read(self.data, how)
+        values = {name: found[name] for name in how.names}
+        slots: int | Sequence[int | None] | None = self.slot
+        if time is not None and apart:
+            slots = list(map(_Slots(time).__getitem__, values[time.variable]))
+        return Columns(rows, unread, values, tuple(found[key] for key in how.packed), how.layout, slots)
 
 
-def blocks(data: bytes, fmt: LogFormat, wanted: Sequence[str], packed: Sequence[str] = ()) -> Iterator[Columns]:
-    """Lines of a log, of any number, as blocks of columns with their times.
-
-    Rows count as written in between the times of the first and the last line: where those are in the same 10
-    seconds, the lines between them are not asked.
-    """
-    reader = reader_of(fmt, tuple(wanted), tuple(packed))
+def blocks(data: bytes, fmt: LogFormat) -> Iterator[Block]:
+    """Lines of a log, of any number, as blocks with their times; the last line may lack its line break."""
     for block in _blocks(data):
         if fmt.time is None:
-            yield _columns(block, reader)
+            yield Block(block, fmt)
         else:
-            yield from _timed(block, fmt, fmt.time, reader)
+            yield from _timed(block, fmt, fmt.time, _STEPS)
 
 
 def columns(data: bytes, fmt: LogFormat, wanted: Sequence[str], packed: Sequence[str] = ()) -> Columns:
-    """The columns of lines; the last one may lack its newline. Rows and unread are all the lines there are.
-
-    A line is of the format when it has all its quotation marks, and between them what the format has around the wanted
-    variables. Values are as they stand in the log, escapes included.
-    """
-    reader = reader_of(fmt, tuple(wanted), tuple(packed))
-    lists: Lists = {key: [] for key in reader.keys}
+    """The columns of lines; rows and unread are all the lines there are. Their times are not looked at."""
+    how = reader(fmt, tuple(wanted), tuple(packed))
+    lists: dict[str, list[bytes]] = {key: [] for key in (*how.names, *how.packed)}
     rows = unread = 0
     for block in _blocks(data):
-        found, good, bad = read(block, reader)
+        found, good, bad = read(block, how)
         rows, unread = rows + good, unread + bad
-        for key, column in found.items():
-            lists[key] += column
-    return _taken(rows, unread, lists, reader)
+        for key, column in lists.items():
+            column.extend(found[key])
+    values = {name: lists[name] for name in how.names}
+    return Columns(rows, unread, values, tuple(lists[key] for key in how.packed), how.layout)
 
 
-def _columns(block: bytes, reader: Reader) -> Columns:
-    found, rows, unread = read(block, reader)
-    return _taken(rows, unread, found, reader)
-
-
-def _taken(rows: int, unread: int, lists: Lists, reader: Reader) -> Columns:
-    values = {name: lists[name] for name in reader.names}
-    return Columns(rows, unread, values, tuple(lists[key] for key in reader.packed), reader.layout)
+def _blocks(data: bytes) -> Iterator[bytes]:
+    """Whole lines of about BLOCK bytes, each with its line break."""
+    at = 0
+    while at < len(data):
+        end = data.find(b"\n", min(at + BLOCK, len(data)) - 1) + 1
+        if not end:
+            end = data.rfind(b"\n", at) + 1
+            if end <= at:
+                yield data[at:] + b"\n"
+                return
+        yield data[at:end]
+        at = end
 
 
 # ── times ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _timed(block: bytes, fmt: LogFormat, time: TimeField, reader: Reader, steps: int = _STEPS) -> Iterator[Columns]:
+def _timed(data: bytes, fmt: LogFormat, time: TimeField, steps: int) -> Iterator[Block]:
     """A block with its times, or its parts where they are in different slots."""
-    first, last = _edge(block, time, last=False), _edge(block, time, last=True)
-    if first is not None and last is not None:
-        slot, end = int(first // SLOT) * SLOT, int(last // SLOT) * SLOT
-        if slot == end:
-            yield _columns(block, reader)._replace(first=first, last=last, slots=slot)
-            return
-        at = _boundary(block, time, slot + SLOT) if slot < end <= slot + steps * SLOT else 0
-        if at:
-            yield from _timed(block[:at], fmt, time, reader, 0)
-            yield from _timed(block[at:], fmt, time, reader, steps - 1)
-            return
-    found = _columns(block, reader_of(fmt, (*reader.names, time.variable), reader.layout.names))
-    slots = list(map(_Slots(time).__getitem__, found.values[time.variable]))
-    yield found._replace(first=first, last=last, slots=slots)
+    first, last = _edge(data, time, last=False), _edge(data, time, last=True)
+    if first is None or last is None:
+        yield Block(data, fmt, first, last)
+        return
+    slot, end = int(first // SLOT) * SLOT, int(last // SLOT) * SLOT
+    at = _boundary(data, time, slot + SLOT) if slot < end <= slot + steps * SLOT else 0
+    if at:
+        yield from _timed(data[:at], fmt, time, 0)
+        yield from _timed(data[at:], fmt, time, steps - 1)
+    else:
+        yield Block(data, fmt, first, last, slot if slot == end else None)
 
 
 def _boundary(block: bytes, time: TimeField, until: int) -> int:
@@ -143,17 +166,3 @@ def _edge(block: bytes, time: TimeField, *, last: bool) -> float | None:
         if found is not None or not 0 <= at < len(block):
             return found
     return None
-
-
-def _blocks(data: bytes) -> Iterator[bytes]:
-    """Whole lines of about BLOCK bytes, each with its newline."""
-    at = 0
-    while at < len(data):
-        end = data.find(b"\n", min(at + BLOCK, len(data)) - 1) + 1
-        if not end:
-            end = data.rfind(b"\n", at) + 1
-            if end <= at:
-                yield data[at:] + b"\n"
-                return
-        yield data[at:end]
-        at = end

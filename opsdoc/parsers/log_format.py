@@ -55,8 +55,9 @@ _SHAPES = {
     "time_local": r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}",
     **dict.fromkeys(_ADDRESSES, r"(?:[0-9A-Fa-f.:]{1,45}|unix:|-|)"),
     # The bounds keep a line that is none of the format from being searched again and again.
-    **dict.fromkeys(_LISTS, r"[^\s,|;]{0,256}(?:(?:, | : )[^\s,|;]{1,256}){0,64}"),
+    **dict.fromkeys(_LISTS, r'[^\s",|;]{0,256}(?:(?:, | : )[^\s",|;]{1,256}){0,64}'),
 }
+_ENDS = ' "\n|,;\t'  # none of these stands in a word
 _TIMES: dict[str, Literal["local", "iso8601", "msec"]] = {
     "time_local": "local",
     "time_iso8601": "iso8601",
@@ -84,11 +85,6 @@ class Token(NamedTuple):
         """Whether anything can stand there, spaces and an imitation of what follows included."""
         return self.variable and self.text not in _SHAPES and self.text not in _WORDS
 
-    @property
-    def word(self) -> bool:
-        """Whether it is a variable in which no space can stand, and no more is known of it."""
-        return self.variable and self.text in _WORDS
-
 
 Segment = tuple[Token, ...]
 
@@ -97,8 +93,8 @@ class TimeField(NamedTuple):
     """How the time of one line is found and read. All of it is JSON.
 
     `kind` is how it is written; `error` is the first of a line of the error log, which is local time: `offset` is
-    what the zone is ahead of UTC, in seconds. The time stands behind `quotes` quotation marks, as `group` of
-    `pattern`.
+    what the zone is ahead of UTC, in seconds. The time stands behind `quotes` quotation marks, as group
+    `time` of `pattern`.
     """
 
     kind: Literal["local", "iso8601", "msec", "error"]
@@ -106,7 +102,6 @@ class TimeField(NamedTuple):
     quotes: int | None = None  # None: the line is not divided by them
     pattern: str = ""
     escape: str = "default"
-    group: int = 1
     offset: int = 0
 
     def read(self, line: bytes) -> float | None:
@@ -122,7 +117,7 @@ class TimeField(NamedTuple):
                 return None
             line = parts[self.quotes]
         match = _compiled(self.pattern).fullmatch(line)
-        return None if match is None else self.value(match[self.group])
+        return None if match is None else self.value(match["time"])
 
     def value(self, text: bytes) -> float | None:
         """Unix time of such a text; None where there is no such day or month."""
@@ -192,30 +187,40 @@ def compile_format(text: str, escape: str = "default") -> LogFormat:
     return LogFormat(text, how, names, segments, _time(segments, how, forgeable), forgeable)
 
 
-def expression(segment: Segment, wanted: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """A regular expression for the whole of a segment, and the names of its groups; a helper's name is empty.
+def shapes(segment: Segment, ends: str) -> list[str]:
+    """A regular expression for each token of a segment, in which none of `ends` stands: quotation mark and line break.
 
-    It takes linear time: of several texts that clients write, only the last is searched from its end, and the ones
-    before it end where what follows them stands first.
+    Together they take linear time. Of several texts that clients write, only the last is searched from its end; the
+    ones before it end where what follows them stands first. Names of helper groups begin with an underscore.
     """
+    if ends == '"' and len(segment) == 1 and segment[0].variable:
+        return ['[^"]*']
     last = max((place for place, token in enumerate(segment) if token.free), default=-1)
-    groups: list[str] = []
-    made: list[str] = []
+    made = []
     for place, token in enumerate(segment):
-        after = segment[place + 1].text if place + 1 < len(segment) and not segment[place + 1].variable else ""
+        after = segment[place + 1] if place + 1 < len(segment) else Token(ends)
         if not token.variable:
             made.append(re.escape(token.text))
-        elif token.free and place != last:
+        elif token.free and place == last:
+            made.append(f"[^{ends}]*")
+        elif token.free:
             # What is matched inside a lookahead is not tried again: an atomic group, which Python has since 3.11.
-            groups.append(token.text if token.text in wanted and token.text not in groups else "")
-            made.append(rf"(?=(?P<_{place}>[^\n]*?){re.escape(after)})(?P=_{place})")
+            literal = "" if after.variable else re.escape(after.text)
+            made.append(rf'(?=(?P<_{place}>[^"\n]*?){literal})(?P=_{place})')
+        elif token.text in _SHAPES:
+            made.append(_SHAPES[token.text])
+        elif not after.variable and after.text[0] in _ENDS and after.text != '"\n':
+            made.append(f"[^{after.text[0]}]*")  # one excluded character is several times as fast as two
         else:
-            shape = r"[^\n]*" if token.free else _SHAPES.get(token.text) or rf"[^ \n{re.escape(after[:1])}]*"
-            taken = token.text in wanted and token.text not in groups
-            if taken:
-                groups.append(token.text)
-            made.append(f"({shape})" if taken else shape)
-    return "".join(made), tuple(groups)
+            made.append(rf'[^ "\n{"" if after.variable else re.escape(after.text[0])}]*')
+    return made
+
+
+def ends_of(segments: tuple[Segment, ...], number: int) -> str:
+    """What cannot stand in a segment. Only in the last one a line break must be said, for it is read to its end."""
+    if number < len(segments) - 1:
+        return '"'
+    return '"\n' if len(segments) > 1 else "\n"
 
 
 def unescaped(data: bytes) -> bytes:
@@ -310,14 +315,11 @@ def _time(segments: tuple[Segment, ...], escape: Escape, forgeable: tuple[str, .
     _, number, place = min(found)
     segment = segments[number]
     name = segment[place].text
-    if any(token.free for token in segment[:place]):
-        pattern, groups = expression(segment, (name,))
-    else:  # what follows may have been cut off
-        pattern, groups = expression(segment[: place + 1], (name,))
-        pattern += r"[^\n]*"
-    index = groups.index(name) + 1
-    quotes = None if len(segments) == 1 else number
-    return TimeField(_TIMES[name], name, quotes, pattern, escape, group=index)
+    made = shapes(segment, ends_of(segments, number))
+    made[place] = f"(?P<time>{_SHAPES[name]})"
+    if not any(token.free for token in segment[:place]):
+        made[place + 1 :] = [r"[^\n]*"]  # what follows may have been cut off
+    return TimeField(_TIMES[name], name, None if len(segments) == 1 else number, "".join(made), escape)
 
 
 @lru_cache(64)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress, repeat
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-from opsdoc.parsers.access_log import Columns, blocks
+from opsdoc.parsers.access_log import Block, Columns, blocks
 from opsdoc.parsers.attempts import ANSWERS, NO_LIVE, Attempt, Trace, visits_of
 from opsdoc.parsers.log_format import LogFormat
 from opsdoc.parsers.log_lines import Layout
@@ -27,7 +27,7 @@ _CACHE = frozenset(b"MISS BYPASS EXPIRED STALE UPDATING REVALIDATED HIT SCARCE".
 _LIMITS = frozenset(b"DELAYED REJECTED DELAYED_DRY_RUN REJECTED_DRY_RUN".split())
 _CONNECT, _HEADER, _RESPONSE = "upstream_connect_time", "upstream_header_time", "upstream_response_time"
 _NO_DIGITS = b"0123456789."
-# What distinct lines are made of; and what is looked at line by line, or without its digits.
+# What distinct lines are made of; what is looked at where an attempt failed; and what else where times are read.
 _COUNTED = (
     "status",
     "upstream_addr",
@@ -36,7 +36,8 @@ _COUNTED = (
     "limit_req_status",
     "limit_conn_status",
 )
-_LISTED = ("status", "upstream_addr", "upstream_status", _RESPONSE, _CONNECT, _HEADER)
+_OFTEN = (_RESPONSE, _CONNECT, _HEADER)
+_LISTED = (*_OFTEN, "status", "upstream_addr", "upstream_status")
 
 
 _T = TypeVar("_T")
@@ -52,10 +53,21 @@ class Slot(NamedTuple):
     failed: int
 
 
-def read(data: bytes, fmt: LogFormat) -> Iterator[Columns]:
+class _Line(NamedTuple):
+    """What is the same in many lines, and how many of them there were in each slot."""
+
+    values: Mapping[str, bytes]
+    slots: Counter[int | None]
+
+    @property
+    def plain(self) -> bool:
+        """Whether one attempt was answered, or there was none: its times tell nothing of a cause."""
+        return self.values.get("upstream_status", b"-") in _PLAIN
+
+
+def read(data: bytes, fmt: LogFormat) -> Iterator[Block]:
     """Lines of a log, of any number, as the blocks that a `Tally` takes."""
-    listed = _LISTED if _RESPONSE in fmt.variables else (*_LISTED, "request_time")
-    return blocks(data, fmt, listed, _COUNTED)
+    return blocks(data, fmt)
 
 
 class Tally:
@@ -81,23 +93,27 @@ class Tally:
         self._servers: dict[str, dict[int, list[int]]] = {}  # fine and failed attempts, by slot
         self._slots = self._blocks = 0
         # Counted, but not yet looked at, by slot: all lines, and those with attempts that failed.
-        self._lines: dict[Layout, dict[_Row, Counter[int | None]]] = defaultdict(_counters)
-        self._failed: dict[Layout, dict[_Failed, Counter[int | None]]] = defaultdict(_counters)
+        self._lines: dict[Layout, dict[_Row, _Line]] = {}
+        self._failed: dict[Layout, dict[_Failed, Counter[int | None]]] = {}
+        self._retried: dict[Layout, Counter[tuple[_Row, bytes]]] = {}
 
-    def add(self, columns: Columns) -> None:
+    def add(self, block: Block) -> None:
         """Count a block that `read` gave."""
-        self._variables |= columns.values.keys()
-        self._variables.update(columns.layout.names)
-        self._blocks += 1
-        self.unread += columns.unread
-        for at in (columns.first, columns.last):
+        for at in (block.first, block.last):
             if at is not None:
                 self.first = at if self.first is None else min(self.first, at)
                 self.last = at if self.last is None else max(self.last, at)
+        self._variables.update(block.fmt.variables)
+        timed = self._timings.due()
+        columns = block.columns(_listed(block.fmt) if timed else _OFTEN, _COUNTED)
+        self.unread += columns.unread
+        self.rows += columns.rows
         if columns.rows:
             self._count(columns)
-            self._timings.add(columns.values)
-            self.rows += columns.rows
+            if timed:
+                self._timings.add(columns.values)
+        self._timings.passed(columns.rows)
+        self._blocks += 1
         if self._blocks % _SETTLED == 0:
             self._settle()
 
@@ -146,6 +162,7 @@ class Tally:
     @property
     def retry_seconds(self) -> Quantiles:
         """The time that the failed attempts of a request took, of those that another attempt made good."""
+        self._settle()
         return self._timings.retries()
 
     def series(self, address: str) -> tuple[Slot, ...]:
@@ -170,54 +187,69 @@ class Tally:
 
     def _count(self, columns: Columns) -> None:
         """Count what is the same in many lines, block by block, for each has few distinct ones."""
-        rows = zip(*columns.packed, strict=True) if columns.packed else repeat((), columns.rows)
-        lines = self._lines[columns.layout]
-        if isinstance(columns.slots, list):
-            counted = Counter(zip(rows, columns.slots, strict=True))
+        layout, slots = columns.layout, columns.slots
+        rows: Iterable[_Row] = zip(*columns.packed, strict=True) if columns.packed else repeat((), columns.rows)
+        if slots is None or isinstance(slots, int):
+            counted = Counter({(row, slots): count for row, count in Counter(rows).items()})
         else:
-            counted = Counter({(row, columns.slots): count for row, count in Counter(rows).items()})
+            counted = Counter(zip(rows, slots, strict=True))
+        lines = self._lines.setdefault(layout, {})
+        failed: set[_Row] = set()
         for (row, slot), count in counted.items():
-            lines[row][slot] += count
-        place = columns.layout.place("upstream_status")
-        if place is not None:
-            odd = {row[place] for row, _ in counted} - _PLAIN
-            if odd:
-                self._count_failed(columns, odd)
+            line = lines.get(row)
+            if line is None:
+                line = lines[row] = _Line(layout.values(row), Counter())
+            line.slots[slot] += count
+            if not line.plain:
+                failed.add(row)
+        place = layout.place("upstream_status")
+        if failed and place is not None:
+            self._count_failed(columns, place, {row[place] for row in failed})
 
-    def _count_failed(self, columns: Columns, odd: set[bytes]) -> None:
+    def _count_failed(self, columns: Columns, place: int, texts: set[bytes]) -> None:
         """Count lines with an attempt that failed, or several; of these it matters, too, which of their times came."""
         values, slots = columns.values, columns.slots
-        chosen = list(compress(range(columns.rows), map(odd.__contains__, values["upstream_status"])))
+        chosen = list(compress(range(columns.rows), map(texts.__contains__, columns.packed[place])))
 
         def of(column: Sequence[_T]) -> list[_T]:
-            return [column[place] for place in chosen]
+            return [column[number] for number in chosen]
 
+        rows = list(zip(*map(of, columns.packed), strict=True))
         connects, headers = (
             _shapes(of(values[name])) if name in values else repeat(None) for name in (_CONNECT, _HEADER)
         )
-        rows = zip(*map(of, columns.packed), strict=True)
-        lines = self._failed[columns.layout]
-        for row, connect, header, slot in zip(
-            rows, connects, headers, of(slots) if isinstance(slots, list) else repeat(slots), strict=False
-        ):
-            lines[row, connect, header][slot] += 1
+        each = repeat(slots) if slots is None or isinstance(slots, int) else of(slots)
+        failed = self._failed.setdefault(columns.layout, defaultdict(Counter))
+        for row, connect, header, slot in zip(rows, connects, headers, each, strict=False):
+            failed[row, connect, header][slot] += 1
         if _RESPONSE in values:
-            status = of(values["status"]) if "status" in values else repeat(b"-", len(chosen))
-            self._timings.add_retries(status, of(values["upstream_status"]), of(values[_RESPONSE]))
+            retried = self._retried.setdefault(columns.layout, Counter())
+            # Without the time of the last attempt few are distinct.
+            retried.update(
+                (row, spent)
+                for row, time in zip(rows, of(values[_RESPONSE]), strict=True)
+                if (spent := time.rpartition(b" ")[0])
+            )
 
     def _settle(self) -> None:
         """Look once at each distinct line."""
-        for layout, lines in self._lines.items():
-            for row, slots in lines.items():
-                values = layout.values(row)
-                self._line(values, sum(slots.values()))
-                if values.get("upstream_status", b"-") in _PLAIN:
-                    self._trace(slots, values, None, None)
+        for lines in self._lines.values():
+            for line in lines.values():
+                self._line(line.values, sum(line.slots.values()))
+                if line.plain:
+                    self._trace(line.slots, line.values, None, None)
             lines.clear()
         for layout, failed in self._failed.items():
             for (row, connect, header), slots in failed.items():
-                self._trace(slots, layout.values(row), connect, header)
+                values = layout.values(row)
+                if values.get("upstream_status", b"-") not in _PLAIN:
+                    self._trace(slots, values, connect, header)
             failed.clear()
+        for layout, retried in self._retried.items():
+            for (row, spent), count in retried.items():
+                values = layout.values(row)
+                self._timings.add_retry(values.get("status", b"-"), values["upstream_status"], spent, count)
+            retried.clear()
 
     def _line(self, values: Mapping[str, bytes], count: int) -> None:
         status = _number(values)
@@ -268,8 +300,8 @@ class Tally:
 # ── values ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _counters() -> dict[Any, Counter[int | None]]:
-    return defaultdict(Counter)
+def _listed(fmt: LogFormat) -> tuple[str, ...]:
+    return _LISTED if _RESPONSE in fmt.variables else (*_LISTED, "request_time")
 
 
 def _shapes(times: list[bytes]) -> list[bytes]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,7 +17,6 @@ ALL_TIMED = 20_000  # lines of which all times are read
 ONE_IN = 16  # then of one block in so many: blocks of some hundred lines, so that it is no server's turn
 _SERVED = ANSWERS | {b"-"}  # without a status nobody knows better
 MOST_BINS = 300_000  # distinct times of one server
-_PENDING = 1000
 _SECONDS = re.compile(rb"(\d{1,6})\.(\d{3})", re.ASCII)
 
 
@@ -48,7 +47,7 @@ class Table:
         self._sample: dict[bytes, dict[bytes, int]] = {}
         self.bins = self.overflow = 0
 
-    def add(self, values: Mapping[str, list[bytes]], *, sampled: bool) -> None:
+    def add(self, values: Mapping[str, Sequence[bytes]], *, sampled: bool) -> None:
         """Count the times of a block."""
         addresses, codes = values.get("upstream_addr"), values.get("upstream_status") or values.get("status")
         texts = next((values[name] for name in self._names if name in values), None)
@@ -110,7 +109,6 @@ class Timings:
         self.connect = Table("upstream_connect_time", failed=True)
         self.header = Table("upstream_header_time")
         self._retries: Counter[int] = Counter()
-        self._retried: Counter[tuple[bytes, bytes, bytes]] = Counter()
         self._rows = self._blocks = 0
 
     @property
@@ -118,42 +116,35 @@ class Timings:
         """The times that were left out, because there were too many distinct ones."""
         return self.response.overflow + self.connect.overflow + self.header.overflow
 
-    def add(self, values: Mapping[str, list[bytes]]) -> None:
-        """Count the times of a block."""
-        sampled = self._rows >= ALL_TIMED
-        if not sampled or self._blocks % ONE_IN == 0:
-            for table in (self.response, self.connect, self.header):
-                table.add(values, sampled=sampled)
+    def due(self) -> bool:
+        """Whether the times of the next block are to be read."""
+        return self._rows < ALL_TIMED or self._blocks % ONE_IN == 0
+
+    def passed(self, rows: int) -> None:
+        """Tell of a block, whether it was due or not."""
         self._blocks += 1
-        self._rows += len(next(iter(values.values()), ()))
+        self._rows += rows
+
+    def add(self, values: Mapping[str, Sequence[bytes]]) -> None:
+        """Count the times of a block that was due."""
+        for table in (self.response, self.connect, self.header):
+            table.add(values, sampled=self._rows >= ALL_TIMED)
 
     def retries(self) -> Quantiles:
         """Of the requests that were saved."""
-        self._settle()
         return quantiles(sum(self._retries.values()), self._retries)
 
-    def add_retries(self, statuses: Iterable[bytes], codes: Iterable[bytes], times: Iterable[bytes]) -> None:
-        """Count what retries cost, from the columns of lines among which are those that were tried again."""
-        self._retried.update(  # without the time of the last attempt few are distinct
-            (status, code, time.rpartition(b" ")[0])
-            for status, code, time in zip(statuses, codes, times, strict=True)
-            if b", " in code
-        )
-        if len(self._retried) > _PENDING:
-            self._settle()
-
-    def _settle(self) -> None:
-        for (status, codes, times), count in self._retried.items():
-            failed, _, last = codes.rpartition(b" ")
-            if status in _SERVED and last in ANSWERS:
-                spent = [
-                    _milliseconds(time) or 0
-                    for code, time in beside(failed.rstrip(b" ,:"), times.rstrip(b" ,:"))
-                    if code not in ANSWERS
-                ]
-                if spent:
-                    self._retries[_rounded(sum(spent))] += count
-        self._retried.clear()
+    def add_retry(self, status: bytes, codes: bytes, spent: bytes, count: int) -> None:
+        """Count requests with these upstream statuses; `spent` are the times of all attempts but the last."""
+        failed, _, last = codes.rpartition(b" ")
+        if b", " in codes and last in ANSWERS and status in _SERVED:
+            times = [
+                _milliseconds(time) or 0
+                for code, time in beside(failed.rstrip(b" ,:"), spent.rstrip(b" ,:"))
+                if code not in ANSWERS
+            ]
+            if times:
+                self._retries[_rounded(sum(times))] += count
 
 
 def beside(*lists: bytes) -> Iterable[tuple[bytes, ...]]:

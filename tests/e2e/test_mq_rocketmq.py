@@ -409,7 +409,7 @@ def test_expired_unread(series, opsdoc):
         assert "backlog.lost" in [one["rule"] for one in findings(run, "group")]
 
 
-@SERIES
+@pytest.mark.parametrize("series", ["4.9"])  # a slave of 5.3 takes a minute to have all
 def test_a_slave_is_read_when_the_master_is_gone(series, opsdoc):
     with rocketmq.cluster(series, slave=True) as shop:
         shop.topic("orders", read=1, write=1)
@@ -431,7 +431,7 @@ def test_a_slave_is_read_when_the_master_is_gone(series, opsdoc):
         assert "slave" in group["unknown"]["out_rate"]
 
 
-@SERIES
+@pytest.mark.parametrize("series", ["5.3"])
 def test_tls(series, opsdoc):
     with rocketmq.cluster(series, tls=True) as shop:
         shop.topic("orders")

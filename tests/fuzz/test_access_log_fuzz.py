@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 
 from opsdoc.model import Malformed
 from opsdoc.parsers import tally
-from opsdoc.parsers.access_log import blocks, columns
+from opsdoc.parsers.access_log import columns
 from opsdoc.parsers.attempts import visits_of
 from opsdoc.parsers.log_format import COMBINED, ERROR_LOG_TIME, LogFormat, compile_format, recommended_format
 
 frugal = settings(max_examples=200, deadline=None)
 
-UPSTREAM = ("upstream_addr", "upstream_status", "upstream_response_time", "upstream_connect_time")
 LITERALS = st.sampled_from([" ", '"', '" "', " - ", " [", "] ", "|", ",", "", '"x":"', "\\", "7", ".", "é"])
 VARIABLES = st.sampled_from(
     """remote_addr remote_user time_local time_iso8601 msec request status body_bytes_sent http_user_agent request_time
@@ -109,11 +108,14 @@ def check(data: bytes, fmt: LogFormat) -> None:
     counted = tally.Tally()
     total = 0
     for block in tally.read(data, fmt):
-        total += block.rows + block.unread
-        assert all(len(column) == block.rows for column in (*block.values.values(), *block.packed))
+        some = block.columns(fmt.variables[::2], fmt.variables[1::2])
+        total += some.rows + some.unread
+        assert block.rows <= some.rows
+        assert all(len(column) == some.rows for column in (*some.values.values(), *some.packed))
         counted.add(block)
     assert total == count(data)
     assert sum(counted.traces.values()) == counted.rows
+    assert counted.rows + counted.unread == total
     for server in counted.servers:
         counted.series(server), counted.times(server), counted.connect(server), counted.header(server)
     assert counted.overflow >= 0
@@ -154,10 +156,10 @@ def test_all_at_once_gives_what_one_by_one_gives(fmt: LogFormat, draw: st.DataOb
     for place, column in enumerate(whole.packed):
         assert column == [value for one in each for value in one.packed[place]]
     both = columns(data, fmt, (*wanted, *packed))
-    if whole.packed and both.rows == whole.rows:
-        rows = [whole.layout.values(texts) for texts in zip(*whole.packed, strict=True)]
-        for name in whole.layout.names:
-            assert [row[name] for row in rows] == both.values[name]
+    assert both.rows == whole.rows
+    rows = [whole.layout.values(texts) for texts in zip(*whole.packed, strict=True)]
+    for name in whole.layout.names:
+        assert [row[name] for row in rows] == both.values[name]
 
 
 quoted_formats = st.builds(
@@ -194,7 +196,7 @@ def test_fields_of_the_recommended_format_come_back(draw: st.DataObject) -> None
     for name in names:
         assert found.values[name] == [values[name] for _, values in written]
     counted = tally.Tally()
-    for block in blocks(data, MADE, UPSTREAM, ("status", "upstream_addr", "upstream_status")):
+    for block in tally.read(data, MADE):
         counted.add(block)
     assert counted.statuses == Counter(int(values["status"]) for _, values in written)
 

@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from neutral import neutralise  # noqa: E402
-from servers import cgroups, containers, jdk, native, nginx_scenes, programs, users  # noqa: E402
+from servers import cgroups, containers, jdk, native, nginx_scenes, programs, rocketmq, users  # noqa: E402
 from servers.programs import Program  # noqa: E402
 
 PYTHON = "/usr/bin/python3"
@@ -138,6 +138,45 @@ class Served:
         self._made.close()
 
 
+class Queues:
+    """A cluster of RocketMQ, as a program is handled here; `{namesrv}` is its name server."""
+
+    def __init__(self, sick: Callable[[rocketmq.RocketMQ, contextlib.ExitStack], None], **how: object) -> None:
+        self._made = contextlib.ExitStack()
+        cluster = self._made.enter_context(rocketmq.cluster("5.3", **how))
+        self.pid = cluster.namesrv.pid
+        self.facts: dict[str, object] = {"namesrv": cluster.address}
+        sick(cluster, self._made)
+
+    def stop(self) -> None:
+        self._made.close()
+
+
+def shop(cluster: rocketmq.RocketMQ, stack: contextlib.ExitStack, *, sick: bool = False) -> None:
+    """One group that has consumed all; and one that is stuck, one without members, one whose messages died."""
+    broker = stack.enter_context(cluster.broker())
+    for topic in ("orders", "mail"):
+        cluster.topic(topic)
+        for queue in range(4):
+            broker.send_many(topic, 20, queue=queue)
+    for group in ("order-service", "left-behind", "mailer"):
+        broker.group(group)
+    broker.commit("order-service", "orders", dict.fromkeys(range(4), 20))
+    if not sick:
+        return
+    broker.commit("left-behind", "orders", dict.fromkeys(range(4), 5))
+    for number in range(3):
+        broker.send_back("mailer", "mail", broker.send("mail", keys=f"M{number}"), delay=-1)
+    programs.wait_until(lambda: broker.end("%DLQ%mailer") == 3, "three dead letters")
+    stuck = cluster.consumer("stock-keeper", "orders", "stuck")
+    programs.wait_until(lambda: stuck.say("status")["begun"] >= 4, "its threads to be stuck", 60)
+
+
+def one_silent(cluster: rocketmq.RocketMQ, stack: contextlib.ExitStack) -> None:
+    shop(cluster, stack)
+    stack.enter_context(cluster.brokers["broker-b"].stopped())
+
+
 SCENES = {
     "cpu/jvm-hot": Scene(args="cpu", make=hot_jvm),
     "cpu/jvm-lukewarm": Scene(args="cpu", make=lukewarm_jvm),
@@ -187,6 +226,19 @@ SCENES = {
         args="sockets {leak}", make=lambda: in_trouble("rest", "goodbye", "leak {port} 60"), busy_box=True
     ),
     "sockets/denied": Scene(args="sockets {pid}", make=lambda: in_trouble("goodbye"), busy_box=True, user=users.NOBODY),
+    "mq.rocketmq/healthy": Scene(
+        args="mq rocketmq --namesrv {namesrv} --window 10s", make=lambda: Queues(shop), busy_box=True
+    ),
+    "mq.rocketmq/sick": Scene(
+        args="mq rocketmq --namesrv {namesrv} --peek 3",
+        make=lambda: Queues(lambda cluster, stack: shop(cluster, stack, sick=True)),
+        busy_box=True,
+    ),
+    "mq.rocketmq/broker-silent": Scene(
+        args="mq rocketmq --namesrv {namesrv} --window 0",
+        make=lambda: Queues(one_silent, brokers=2),
+        busy_box=True,
+    ),
     "doctor/root": Scene(args="doctor"),
     "doctor/nobody": Scene(args="doctor", make=idle_python, user=users.NOBODY),
     "doctor/foreign-proc": Scene(args="doctor --proc /proc/self/root/proc"),

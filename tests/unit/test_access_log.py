@@ -202,7 +202,7 @@ def test_time_of_json_and_of_no_line() -> None:
     assert field is not None
     assert field.read(rb'{"uri":"/\"time\":\"\\","time":"2026-11-28T11:36:33+00:00"}') == START
     assert compile_format("$status").time is None
-    assert all(block.slots is None and block.first is None for block in blocks(b"200\n", compile_format("$status"), []))
+    assert all(block.slot is None and block.first is None for block in blocks(b"200\n", compile_format("$status")))
 
 
 def test_error_log_is_in_local_time() -> None:
