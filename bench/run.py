@@ -295,6 +295,54 @@ def large_configuration(rounds: int) -> list[Row]:
     return [Row(what, told(took), "", "< 1.5 s", f"{median:.2f} s", median < 1.5)]
 
 
+MQ_GROUPS = 1_000
+
+
+def rocketmq_sweep(rounds: int) -> list[Row]:
+    """All groups of a broker: a few beside mqadmin, then a thousand of eight queues, of which a tenth waits."""
+    from servers import rocketmq
+
+    with rocketmq.cluster("5.3") as cluster, cluster.broker() as broker:
+        cluster.topic("orders", read=8, write=8)
+        for queue in range(8):
+            broker.send_many("orders", 100, queue=queue)
+        ours = [*OPSDOC, "mq", "rocketmq", "--namesrv", cluster.address, "--json", "--window", "0"]
+        theirs = [jdk.tool("java"), "-Drocketmq.client.logUseSlf4j=true", f"-Duser.home={cluster.namesrv.folder}"]
+        theirs += ["-cp", f"{rocketmq.jars('5.3')}/*", "org.apache.rocketmq.tools.command.MQAdminStartup"]
+        theirs += ["consumerProgress", "-n", cluster.address]
+        os.environ["ROCKETMQ_HOME"] = str(cluster.namesrv.folder)
+        for number in range(MQ_GROUPS):
+            broker.group(f"group{number}")
+            broker.commit(f"group{number}", "orders", dict.fromkeys(range(8), 100 if number % 10 else 40))
+            if number < 30:
+                broker.topic(f"%RETRY%group{number}", read=1, write=1)  # mqadmin goes by the retry topics
+            if number == 30:
+                mine, other = in_turn(lambda: cost_of(ours), lambda: cost_of(theirs), rounds)
+        walls = [cost_of(ours).wall for _ in range(rounds)]
+    what = "`opsdoc mq rocketmq`, without the window, beside `mqadmin consumerProgress`, 30 groups: wall"
+    rows = [compared(what, [cost.wall for cost in mine], [cost.wall for cost in other], 0.1)]
+    what = f"`opsdoc mq rocketmq`, {MQ_GROUPS:,} groups of 8 queues, without the window: wall, start included"
+    median = statistics.median(walls)
+    return [*rows, Row(what, told(walls), "", "< 3 s", f"{median:.2f} s", median < 3)]
+
+
+def fastjson_reply(rounds: int) -> list[Row]:
+    """A reply of 7 MB whose keys are objects, as a broker with 50,000 queues of groups sends it."""
+    parser = importlib.import_module("opsdoc.parsers.fastjson")
+    key = '{"brokerName":"broker-a","queueId":%d,"topic":"orders"}'
+    row = key + ':{"brokerOffset":%d,"consumerOffset":%d,"lastTimestamp":0}'
+    text = '{"offsetTable":{' + ",".join(row % (n % 8, 10**9 + n, 10**9) for n in range(60_000)) + "}}"
+    data, took = text.encode(), []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        found = parser.parse(data)
+        took.append(time.perf_counter() - began)
+        assert found["offsetTable"]
+    what = f"a fastjson reply of {len(data) / 1e6:.1f} MB with objects as keys, parsed"
+    median = statistics.median(took)
+    return [Row(what, told(took), "", "< 2 s", f"{median:.2f} s", median < 2)]
+
+
 PARTS: dict[str, Callable[[int], list[Row]]] = {
     "cpu": cpu_beside_runbook,
     "stack": stack_beside_jstack,
@@ -310,6 +358,8 @@ PARTS: dict[str, Callable[[int], list[Row]]] = {
     "access-log": access_log_lines,
     "large-log": large_log,
     "large-configuration": large_configuration,
+    "rocketmq": rocketmq_sweep,
+    "fastjson": fastjson_reply,
 }
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from opsdoc.parsers.log_format import LogFormat, TimeField
 from opsdoc.parsers.log_lines import Layout, read, reader
 
-BLOCK = 64 << 10  # bytes that are read at once: what is made of them stays in the cache of a core
+BLOCK = 128 << 10  # bytes that are read at once: what is made of them stays in the cache of a core
 SLOT = 10  # seconds: what happened is told apart by these
 _STEPS = 4  # slots in one block that are worth finding their limits
 

@@ -148,7 +148,7 @@ def test_how_to_see_code_that_was_not_seen():
 def test_clients_that_work_are_ruled_out():
     (found,) = findings(client(), client("b", state="unknown"), backlog(oldest_age=1.0))
     assert (found.rule, found.severity) == ("consumer.fine", OK)
-    assert found.summary == "2 clients asked, 1 without an answer: none is stuck"
+    assert found.summary == "2 clients asked, 1 without an answer: none has stood still for a minute"
     assert findings() == []
     assert findings(backlog()) == []
 
