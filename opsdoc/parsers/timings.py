@@ -14,7 +14,7 @@ from typing import NamedTuple
 from opsdoc.parsers.attempts import ANSWERS, LONGEST, NOTHING
 
 ALL_TIMED = 20_000  # lines of which all times are read
-ONE_IN = 16  # then of one block in so many: blocks of some hundred lines, so that it is no server's turn
+ONE_IN = 32  # then of one block in so many: blocks of some hundred lines, so that it is no server's turn
 _SERVED = ANSWERS | {b"-"}  # without a status nobody knows better
 MOST_BINS = 300_000  # distinct times of one server
 _SECONDS = re.compile(rb"(\d{1,6})\.(\d{3})", re.ASCII)

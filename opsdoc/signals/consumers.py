@@ -270,7 +270,8 @@ def _fine(clients: Sequence[Consumer]) -> Finding:
     silent = sum(map(_silent, clients))
     group = _Group("all", clients, [])
     said = f"{number(len(clients), 'client')} asked" + (f", {silent:,} without an answer" if silent else "")
-    return _finding("consumer.fine", group, Severity.OK, f"{said}: none has stood still for a minute", clients)._replace(subject="clients")
+    summary = f"{said}: none has stood still for a minute"
+    return _finding("consumer.fine", group, Severity.OK, summary, clients)._replace(subject="clients")
 
 
 def _finding(rule: str, group: _Group, severity: Severity, summary: str, clients: Sequence[Consumer]) -> Finding:

@@ -557,3 +557,21 @@ def test_dead_letters_after_real_failures(series, opsdoc):
         (letter,) = run.of("dead_letter")
         assert (letter["count"], letter["retried"], letter["origin"]) == (4, 3, "orders")
         assert set(letter["keys"]) == {"K0", "K1", "K2", "K3"}
+
+
+# ── the playbook ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_playbook_names_the_cause(tmp_path):
+    with rocketmq.cluster("4.9") as cluster, cluster.broker() as broker:
+        cluster.topic("orders")
+        fill(broker, "orders", 50)
+        broker.group("left-behind")
+        broker.commit("left-behind", "orders", dict.fromkeys(QUEUES, 10))
+        page = tmp_path / "late.html"
+        run = Opsdoc(tmp_path).json("run", "mq-backlog", "-p", f"namesrv={cluster.address}", "-o", page, timeout=60)
+    (found,) = [one for one in run.findings if one["rule"] == "mq-backlog.cause"]
+    assert found["severity"] in ("warning", "critical")
+    assert "left-behind has no consumer for orders: 160 waiting" in found["summary"]
+    assert run.report["summary"] == found["summary"]
+    assert "broker-a q0" in page.read_text()  # the bars of its queues

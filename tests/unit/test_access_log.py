@@ -336,6 +336,7 @@ def test_a_list_without_end_is_cut() -> None:
 
 def test_times_beyond_the_first_lines_are_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timings, "ALL_TIMED", 1000)
+    monkeypatch.setattr(timings, "ONE_IN", 8)
     data = b"".join(line(urt=f"0.{number % 500:03d}", at=number // 400 % 3600) for number in range(60_000))
     times = tally_of(data).times(OK)
     assert 1000 < times.n < 20_000
