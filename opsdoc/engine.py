@@ -67,6 +67,7 @@ class Settings(NamedTuple):
     may_write_target_files: bool = True
     again: str = "opsdoc"
     announce: Callable[[str], None] = lambda _text: None
+    tell: Callable[[str], None] = lambda _text: None
     fail_on: Severity = Severity.WARNING  # lower severities exit 0
     exit_zero: bool = False
 
@@ -212,6 +213,7 @@ def live_host(settings: Settings) -> LiveHost:
         again=settings.again,
         may_write_target_files=settings.may_write_target_files,
         announce=settings.announce,
+        tell=settings.tell,
     )
     return LiveHost(live, now()) if settings.record is None else RecordingHost(live, now())
 

@@ -67,6 +67,9 @@ class Host(ABC):
     def now(self) -> float:
         """Seconds since the run began."""
 
+    def tell(self, text: str) -> None:  # noqa: B027 - nobody watches a replay
+        """Tell what is known before the end, such as a depth before its trend, to whoever watches the run."""
+
     @property
     def pauses(self) -> tuple[Pause, ...]:
         """How long targets stood still for us, so far."""
@@ -142,6 +145,9 @@ class LiveHost(Host):
 
     def now(self) -> float:
         return self._now
+
+    def tell(self, text: str) -> None:
+        self.live.tell(text)
 
     @property
     def pauses(self) -> tuple[Pause, ...]:

@@ -56,6 +56,7 @@ class Live:
     again: str = "opsdoc"  # this command line, masked, with opsdoc's full path: for hints such as `sudo …`
     may_write_target_files: bool = True
     announce: Callable[[str], None] = lambda _text: None
+    tell: Callable[[str], None] = lambda _text: None  # what is known early, where somebody watches
     pauses: list[Pause] = field(default_factory=list)
     target_files: list[str] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)

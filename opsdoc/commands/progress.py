@@ -40,6 +40,11 @@ class Progress:
             self._write(f"{_CLEAR if self._shown else ''}opsdoc: {self._last}\n")
             self._shown = False
 
+    def tell(self, text: str) -> None:
+        """Tell what is known early: on a terminal, as all progress."""
+        if self._rewrites:
+            self.announce(text)
+
     def __enter__(self) -> Progress:  # noqa: PYI034 - Self is not in Python 3.10
         if self._rewrites:
             self._ticker.start()

@@ -103,7 +103,7 @@ def perform(prepared: Prepared, known_limits: Sequence[str], run: Callable[[Sett
             progress.announce(text)
         lost = None
         try:
-            report = run(settings._replace(announce=progress.announce))
+            report = run(settings._replace(announce=progress.announce, tell=progress.tell))
         except RecordingLostError as error:
             report, lost = error.report, error
     form = options["format"] or ("json" if options["json"] else "text")

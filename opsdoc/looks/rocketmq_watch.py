@@ -293,6 +293,7 @@ def _on_brokers(first: First, topics: Collection[str]) -> list[tuple[Broker, str
 
 def _second_looks(host: Host, seen: Watch, begun: float, window: float) -> None:
     """In the middle, to see whose clients to ask; and at the end."""
+    host.tell(_so_far(seen, window))
     host.sleep(max(0.0, begun + window / 2 - host.now()))
     if any(_behind(seen.sweeps[0].places[key]) for key in seen.keys):
         _look_again(host, seen)
@@ -308,6 +309,16 @@ def _second_looks(host: Host, seen: Watch, begun: float, window: float) -> None:
         if again:
             seen.dead_before, seen.dead = seen.dead, {**seen.dead, **again}
             seen.dead_window = round(before - begun, 3)
+
+
+def _so_far(seen: Watch, window: float) -> str:
+    """The depths, of which the trends are not known yet."""
+    depths = {key: behind for key in seen.keys if (behind := _behind(seen.sweeps[0].places[key])) > 0}
+    if not depths:
+        return f"nothing waits; whether that stays so is known in {window:g} s"
+    deepest = max(depths, key=lambda key: depths[key])
+    whose = f"{depths[deepest]:,} of them for {deepest.group} in {deepest.topic}"
+    return f"{sum(depths.values()):,} messages wait, {whose}; how that changes is known in {window:g} s"
 
 
 def _look_again(host: Host, seen: Watch) -> None:

@@ -20,7 +20,7 @@ from opsdoc.parsers.timings import Connects, Quantiles, Timings
 MOST_SERVERS = 20_000
 MOST_TRACES = 20_000
 MOST_SLOTS = 300_000  # 10 seconds of one server
-_SETTLED = 64  # blocks between two looks at what was counted: 6 MB
+_SETTLED = 64  # blocks between two looks at what was counted: 8 MiB
 _PLAIN = ANSWERS | {b"-", b""}  # one attempt that was answered, or none
 _STATUS = re.compile(rb"\d{3}", re.ASCII)
 _CACHE = frozenset(b"MISS BYPASS EXPIRED STALE UPDATING REVALIDATED HIT SCARCE".split())
@@ -36,9 +36,8 @@ _COUNTED = (
     "limit_req_status",
     "limit_conn_status",
 )
-_OFTEN = (_RESPONSE, _CONNECT, _HEADER)
-_LISTED = (*_OFTEN, "status", "upstream_addr", "upstream_status")
-
+_LISTED = (_CONNECT, _HEADER)
+_TIMED = ("status", "upstream_addr", "upstream_status")
 
 _T = TypeVar("_T")
 _Row = tuple[bytes, ...]
@@ -105,7 +104,7 @@ class Tally:
                 self.last = at if self.last is None else max(self.last, at)
         self._variables.update(block.fmt.variables)
         timed = self._timings.due()
-        columns = block.columns(_listed(block.fmt) if timed else _OFTEN, _COUNTED)
+        columns = block.columns(_listed(block.fmt, timed=timed), _COUNTED)
         self.unread += columns.unread
         self.rows += columns.rows
         if columns.rows:
@@ -300,8 +299,9 @@ class Tally:
 # ── values ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _listed(fmt: LogFormat) -> tuple[str, ...]:
-    return _LISTED if _RESPONSE in fmt.variables else (*_LISTED, "request_time")
+def _listed(fmt: LogFormat, *, timed: bool) -> tuple[str, ...]:
+    response = _RESPONSE if _RESPONSE in fmt.variables else "request_time"
+    return (response, *_LISTED, *_TIMED) if timed else (response, *_LISTED)
 
 
 def _shapes(times: list[bytes]) -> list[bytes]:

@@ -1,6 +1,6 @@
 """Response, connect and header times of upstream servers, and what retries cost, as quantiles.
 
-All times of the first lines are read, then those of a sample, which is enough for a quantile and a tenth of the work.
+All times of the first lines are read, then those of a sample: enough for quantiles, at a fraction of the work.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from opsdoc.parsers.attempts import ANSWERS, LONGEST, NOTHING
 
 ALL_TIMED = 20_000  # lines of which all times are read
 ONE_IN = 32  # then of one block in so many: blocks of some hundred lines, so that it is no server's turn
-_SERVED = ANSWERS | {b"-"}  # without a status nobody knows better
 MOST_BINS = 300_000  # distinct times of one server
+_SERVED = ANSWERS | {b"-"}  # without a status nobody knows better
 _SECONDS = re.compile(rb"(\d{1,6})\.(\d{3})", re.ASCII)
 
 

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import pty
+import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -557,6 +563,25 @@ def test_dead_letters_after_real_failures(series, opsdoc):
         (letter,) = run.of("dead_letter")
         assert (letter["count"], letter["retried"], letter["origin"]) == (4, 3, "orders")
         assert set(letter["keys"]) == {"K0", "K1", "K2", "K3"}
+
+
+def test_depths_are_told_before_their_trends_are_known(shop):
+    watching, terminal = pty.openpty()
+    command = [sys.executable, "-m", "opsdoc", "mq", "rocketmq", "--namesrv", shop.cluster.address]
+    env = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=terminal, env=env, cwd="/") as run:
+        os.close(terminal)
+        told = b""
+        while b"is known in" not in told:
+            told += os.read(watching, 4096)
+        assert run.poll() is None  # the window has not passed
+        run.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # at its end the terminal is gone
+            while os.read(watching, 4096):
+                pass
+    os.close(watching)
+    assert re.search(rb"opsdoc: [\d,]+ messages wait, [\d,]+ of them for \S+ in \S+; how that changes", told)
+    assert run.returncode == 130
 
 
 # ── the playbook ─────────────────────────────────────────────────────────────────────────────────
