@@ -11,7 +11,7 @@ from opsdoc.host import Host
 from opsdoc.model import ProbeError, Unseen
 from opsdoc.parsers.log_format import TimeField
 
-CHUNK = 8 << 20  # bytes asked for at once
+CHUNK = 2 << 20  # bytes asked for at once: they stay in the cache of a core
 _GZIP_CAP = 64 << 20  # bytes of a compressed file, unpacked, that are kept
 
 
