@@ -67,6 +67,25 @@ class Ratio(float):
     """0 to 1, written `85%` or `0.85`."""
 
 
+class Url(str):
+    """Where a server is, perhaps with a user and a password, which whoever prints or records it does not see."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        before, at, place = self[:].rpartition("@")
+        scheme, slashes, login = before.rpartition("//")
+        user, colon, _ = login.partition(":")
+        start = f"{scheme}{slashes}{user + colon if colon else ''}********@" if at else ""
+        return start + re.sub(r"((?:^|[?&])password=)[^&#]*", r"\1********", place)
+
+    def __repr__(self) -> str:
+        return f"Url({str(self)!r})"
+
+    def __format__(self, form: str) -> str:
+        return format(str(self), form)
+
+
 class ThreadId(int):
     """A thread id, written in decimal, or in hex as `0xb26` (also `b26`, unless it is all digits)."""
 
@@ -164,7 +183,7 @@ def _true(text: str) -> bool:
 
 _CONVERTERS: dict[Any, Callable[[str], Any]] = {
     str: str, int: _whole, float: _finite, bool: _true, Path: Path,
-    Duration: duration, Size: size, Ratio: ratio, ThreadId: thread_id,
+    Duration: duration, Size: size, Ratio: ratio, ThreadId: thread_id, Url: Url,
 }  # fmt: skip
 
 

@@ -131,7 +131,7 @@ def plural_of(noun: str) -> str:
         return noun
     if noun.endswith(("s", "x", "ch", "sh")):
         return f"{noun}es"
-    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}s"
 
 
 def singular_of(noun: str) -> str:

@@ -22,6 +22,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import caches  # noqa: E402
+from caches import Caches  # noqa: E402
 from neutral import neutralise  # noqa: E402
 from servers import cgroups, containers, jdk, native, nginx_scenes, programs, rocketmq, users  # noqa: E402
 from servers.programs import Program  # noqa: E402
@@ -240,6 +242,28 @@ SCENES = {
         make=lambda: Queues(one_silent, brokers=2),
         busy_box=True,
     ),
+    "cache.redis/well": Scene(args="cache redis --url {url}", make=lambda: Caches(caches.well), busy_box=True),
+    "cache.redis/evicting": Scene(args="cache redis --url {url}", make=lambda: Caches(caches.evicting), busy_box=True),
+    "cache.redis/penetrated": Scene(
+        args="cache redis --url {url}", make=lambda: Caches(caches.penetrated), busy_box=True
+    ),
+    "cache.redis/out-of-memory": Scene(
+        args="cache redis --url {url}", make=lambda: Caches(caches.refusing), busy_box=True
+    ),
+    "cache.redis/frozen-master": Scene(
+        args="cache redis --url {url}", make=lambda: Caches(caches.half_frozen), busy_box=True
+    ),
+    "cache.redis/no-quorum": Scene(
+        args="cache redis --url {url}", make=lambda: Caches(caches.without_quorum), busy_box=True
+    ),
+    "cache.redis/denied": Scene(args="cache redis --url {url}", make=lambda: Caches(caches.forbidding), busy_box=True),
+    "cache.memcached/well": Scene(
+        args="cache memcached --server {server}", make=lambda: Caches(caches.memcached_well), busy_box=True
+    ),
+    "cache.memcached/evicting": Scene(
+        args="cache memcached --server {server}", make=lambda: Caches(caches.memcached_evicting), busy_box=True
+    ),
+    "cache.memcached/refused": Scene(args="cache memcached --server 127.0.0.1:1", busy_box=True),
     "doctor/root": Scene(args="doctor"),
     "doctor/nobody": Scene(args="doctor", make=idle_python, user=users.NOBODY),
     "doctor/foreign-proc": Scene(args="doctor --proc /proc/self/root/proc"),

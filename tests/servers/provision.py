@@ -65,6 +65,9 @@ NEEDS = (
     Need(("nginx",), ("nginx",), "nginx"),
     Need(("openssl",), ("openssl",), "TLS to upstreams"),
     Need(("mvn",), ("maven",), "RocketMQ"),
+    Need(("redis-server",), ("redis-server",), "Redis"),
+    Need(("redis-cli",), ("redis-tools",), "Redis clusters"),
+    Need(("memcached",), ("memcached",), "memcached"),
     Need(("jstack",), ("openjdk-17-jdk-headless", "openjdk-21-jdk-headless"), "Java programs"),
 )
 BENCH_NEEDS = (Need(("goaccess",), ("goaccess",), "comparison with a log analyser"),)
