@@ -21,7 +21,7 @@ from servers.programs import ended, wait_until
 from servers.rocketmq import ADMIN, READER
 from servers.rocketmq_client import WRITE, Member
 
-pytestmark = pytest.mark.xdist_group("rocketmq")  # one worker has the clusters that are shared
+pytestmark = pytest.mark.xdist_group("java")  # brokers beside a JVM that should be hot would take its CPU
 QUEUES = range(4)
 SERIES = pytest.mark.parametrize("series", rocketmq.SERIES)
 ONCE = ("--window", "0")

@@ -17,7 +17,7 @@ from servers.programs import Program, ended, state, wait_until
 from servers.rocketmq import RocketMQ
 from servers.rocketmq_client import NO_SUCH_TOPIC, READ, WRITE, Account, Broker, Link, Member, Refused
 
-pytestmark = pytest.mark.xdist_group("rocketmq")  # one worker has the clusters that are shared
+pytestmark = pytest.mark.xdist_group("java")  # brokers beside a JVM that should be hot would take its CPU
 QUEUES = range(4)
 _numbers = itertools.count(1)
 
