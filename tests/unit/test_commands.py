@@ -314,7 +314,7 @@ def test_a_command_in_a_group_is_run(monkeypatch, capsys):
     monkeypatch.setattr(probes, "names", lambda: ("mq.cup",))
     monkeypatch.setattr(probes, "load", lambda name: dataclasses.replace(PROBE, name=name))
     assert dispatch(["mq", "cup", "7", "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["title"] == "mq.cup"
+    assert json.loads(capsys.readouterr().out)["title"] == "mq cup"
     with pytest.raises(UsageError, match=r"no command 'cpu'.*'cup'.*see 'opsdoc mq --help'"):
         dispatch(["mq", "cpu"])
 
