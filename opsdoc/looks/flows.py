@@ -92,11 +92,11 @@ def _candidates(visit: Visit, named: Mapping[str, tuple[str, ...]], groups: set[
 def _add(flow: Flow, visit: Visit, count: int, status: int | None, *, last: bool) -> None:
     tried = [attempt for attempt in visit.attempts if attempt.cause != NO_LIVE]
     end = visit.attempts[-1]
-    fine = not end.cause
+    fine = not end.cause and not end.given_up  # a client that left has seen no success
     flow.requests += count
     flow.no_live += count * (len(tried) < len(visit.attempts))
     flow.masked += count * (fine and len(visit.attempts) > 1)
-    flow.lost += count * (not fine and last and (status is None or status >= 500 or status == _TOO_MANY))
+    flow.lost += count * (end.cause != "" and last and (status is None or status >= 500 or status == _TOO_MANY))
     if status is not None:
         flow.statuses[str(status)] += count
     for position, attempt in enumerate(tried):

@@ -17,6 +17,7 @@ from opsdoc.playbook.language.patterns import LinearPattern
 from opsdoc.playbook.language.run import Exhausted
 from opsdoc.playbook.nouns import ParamSpec, ParamType, Playbook
 from opsdoc.playbook.problems import Problems, text_of, wrong
+from opsdoc.redact import Redactor
 
 MASK = "********"
 KEYS = ("type", "default", "required", "min", "max", "choices", "pattern", "description", "from_env", "from_file")
@@ -178,9 +179,13 @@ def values(playbook: Playbook, given: Sequence[str]) -> dict[str, Any]:
 
 
 def shown(playbook: Playbook, found: Mapping[str, Any]) -> dict[str, str]:
-    """The values as they may be shown and given again with `-p`; secrets are masked, what has no value is left out."""
+    """The values as they may be shown and given again with `-p`; what has no value is left out.
+
+    Secrets are masked, and so is a password within another text, such as a URL.
+    """
+    mask = Redactor().text
     return {
-        spec.name: MASK if spec.type == "secret" else spelled(spec, found[spec.name])
+        spec.name: MASK if spec.type == "secret" else mask(spelled(spec, found[spec.name]))
         for spec in playbook.params
         if found.get(spec.name) is not None
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -228,6 +228,13 @@ def _parts(playbook: Playbook, values: Mapping[str, Any], under_way: _Run) -> di
     for name, one in under_way.looks.items():
         if isinstance(one.host, RecordingHost):
             about = one.about()
-            options = {key: MASK if value in secret else value for key, value in about["options"].items()}
+            options = {key: _without(secret, value) for key, value in about["options"].items()}
             recordings[name] = one.host.parts({**about, "options": options})
     return Case.parts_of(playbook, values, under_way.started, recordings)
+
+
+def _without(secret: Collection[str], value: Any) -> Any:
+    """An option without secrets: it may be a list of texts."""
+    if isinstance(value, list):
+        return [_without(secret, item) for item in value]
+    return MASK if value in secret else value
