@@ -17,18 +17,6 @@ COMBINED = (
 MOST_TEXT = 16_384  # characters of a format; nginx's own directive is limited to 4,096 a word
 MOST_VARIABLES = 200
 
-# What tells of upstreams, by the short name that it gets in the recommended format, and how nginx writes it.
-REQUIRED = {
-    "rt": "request_time",
-    "ua": "upstream_addr",
-    "us": "upstream_status",
-    "urt": "upstream_response_time",
-    "uct": "upstream_connect_time",
-    "uht": "upstream_header_time",
-    "cs": "upstream_cache_status",
-    "lrs": "limit_req_status",
-    "lcs": "limit_conn_status",
-}
 _LISTS = {  # one value for each attempt: `A, B : C`
     "upstream_addr",
     "upstream_bytes_received",
@@ -236,32 +224,7 @@ def escaped(value: bytes) -> bytes:
     return value.replace(b"\x02", b'\\"').replace(b"\x01", b"\\\\")
 
 
-def recommended_format(existing: str | None = None, escape: str = "default") -> str:
-    """The log_format to add to the configuration: the existing one (or combined) and what it lacks of `REQUIRED`."""
-    head = COMBINED if existing is None else existing
-    there = set(_VARIABLE.findall(head))
-    missing = {short: name for short, name in REQUIRED.items() if not {(name, ""), ("", name)} & there}
-    inside = head.rstrip().removesuffix("}").rstrip()
-    if escape == "json" and inside != head:
-        comma = "" if inside.endswith(("{", ",")) or not missing else ","
-        head, tail = inside, comma + ",".join(f'"{short}":"${name}"' for short, name in missing.items()) + "}"
-    else:
-        tail = "".join(
-            f' {short}="${name}"' if name in _LISTS else f" {short}=${name}" for short, name in missing.items()
-        )
-    parameter = "" if escape == "default" else f" escape={escape}"
-    words = "\n    ".join(_word(part) for part in (head, tail) if part)
-    return f"log_format opsdoc{parameter}\n    {words};"
-
-
 # ── how it is done ───────────────────────────────────────────────────────────────────────────────
-
-
-def _word(text: str) -> str:
-    """A text as a word of the configuration."""
-    for plain, written in (("\\", "\\\\"), ("'", "\\'"), ("\n", "\\n"), ("\t", "\\t"), ("\r", "\\r")):
-        text = text.replace(plain, written)
-    return f"'{text}'"
 
 
 def _tokens(text: str) -> list[Token]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from opsdoc.model import Finding, Limit, Observation, Severity, Unknown, Unseen, known
 from opsdoc.signals.access_log import AccessLogRead
+from opsdoc.signals.alike import summed_up
 from opsdoc.signals.amounts import listed, number, percent
 from opsdoc.signals.nginx_workers import Nginx
 from opsdoc.signals.peers import CHANGES, FAILING, UpstreamGroup, UpstreamServer, state_of
@@ -17,8 +18,6 @@ from opsdoc.signals.upstream_failing import judge_failing
 from opsdoc.signals.upstream_traffic import judge_traffic
 
 __all__ = ["Limits", "UpstreamGroup", "UpstreamServer", "judge", "state_of"]
-
-MOST = 10  # findings of one rule and severity; what is alike beyond that is summed up in one
 
 
 class Limits(NamedTuple):
@@ -56,7 +55,7 @@ def judge(observations: Sequence[Observation], unseen: Sequence[Unseen], limits:
         if not facts.servers or any(finding.severity is not Severity.OK for finding in found):
             continue
         (blind if _nobody_tells(facts) else fine).append(facts)
-    yield from _summed_up(findings)
+    yield from summed_up(findings)
     if all(set(facts.standings) == {"unknown"} for facts in fine):  # a log without requests is no proof of anything
         blind, fine = blind + fine, []
     if not findings and not blind and not fine:
@@ -102,28 +101,6 @@ def _groups(observations: Sequence[Observation], limits: Limits) -> Iterator[Fac
     for name, members in servers.items():
         group = groups.get(name) or UpstreamGroup(subject=name, server_count=len(members))
         yield Facts(group, members, passes.get(name, []), limits)
-
-
-def _summed_up(findings: Sequence[Finding]) -> Iterator[Finding]:
-    """No more than MOST of a rule and severity; the rest in one finding that cites some of them."""
-    kinds: dict[tuple[str, Severity], list[Finding]] = {}
-    for finding in findings:
-        kinds.setdefault((finding.rule, finding.severity), []).append(finding)
-    for (rule, severity), found in kinds.items():
-        yield from found[:MOST]
-        rest = found[MOST:]
-        if len(rest) == 1:
-            yield rest[0]
-        elif rest:
-            yield rest[0]._replace(
-                key=f"{rule}:rest",
-                subject=f"{len(rest):,} more",
-                summary=f"{len(rest):,} more of the same ({rule}): {listed([finding.subject for finding in rest], 5)}",
-                severity=severity,
-                evidence=tuple(dict.fromkeys(one for finding in rest[:MOST] for one in finding.evidence)),
-                threshold=None,
-                confidence=None,
-            )
 
 
 def _fine(groups: Sequence[Facts], *, others: bool) -> Finding:

@@ -13,7 +13,7 @@ from opsdoc.model import Malformed
 from opsdoc.parsers import tally
 from opsdoc.parsers.access_log import columns
 from opsdoc.parsers.attempts import visits_of
-from opsdoc.parsers.log_format import COMBINED, ERROR_LOG_TIME, LogFormat, compile_format, recommended_format
+from opsdoc.parsers.log_format import COMBINED, ERROR_LOG_TIME, LogFormat, compile_format
 
 frugal = settings(max_examples=200, deadline=None)
 
@@ -138,7 +138,6 @@ def test_any_format(text: str, escape: str) -> None:
         fmt = compile_format(text, escape)
         assert fmt.variables
         check(text.encode(errors="replace"), fmt)
-    recommended_format(text, escape)
 
 
 @frugal

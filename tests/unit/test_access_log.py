@@ -13,7 +13,7 @@ from opsdoc.parsers import tally as tallies
 from opsdoc.parsers import timings
 from opsdoc.parsers.access_log import BLOCK, blocks, columns
 from opsdoc.parsers.attempts import Attempt, Trace, Visit, visits_of
-from opsdoc.parsers.log_format import COMBINED, ERROR_LOG_TIME, LogFormat, compile_format, recommended_format
+from opsdoc.parsers.log_format import COMBINED, ERROR_LOG_TIME, LogFormat, compile_format
 from opsdoc.parsers.tally import Slot, Tally
 from opsdoc.parsers.timings import Quantiles
 
@@ -358,21 +358,6 @@ def test_what_is_no_format(text: str) -> None:
         compile_format(text)
     with pytest.raises(Malformed):
         compile_format("$status", "yes")
-
-
-def test_recommended_format_has_all_that_is_read() -> None:
-    assert recommended_format() == (
-        'log_format opsdoc\n    \'$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent '
-        f'"$http_referer" "$http_user_agent"\'\n    \'{UPSTREAM}\';'
-    )
-    assert "upstream" not in recommended_format(OPSDOC)[len(OPSDOC) :]
-    assert recommended_format("it's \\ $status ${upstream_addr}").startswith(
-        "log_format opsdoc\n    'it\\'s \\\\ $status ${upstream_addr}'\n    ' rt=$request_time us="
-    )
-    text = recommended_format('{"s":"$status"}', "json")
-    assert text.startswith('log_format opsdoc escape=json\n    \'{"s":"$status"\'\n    \',"rt":"$request_time",')
-    assert text.endswith("}';")
-    json.loads("".join(text.split("'")[1::2]))
 
 
 def test_format_keeps_its_parts() -> None:
