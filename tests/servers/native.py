@@ -66,7 +66,9 @@ def copying() -> Program:
 
 def many_threads(count: int) -> Program:
     """A C program with that many threads that wait, and one, `spinner`, whose CPU is all in `spin_here`."""
-    return run(str(compiled("threads", "-pthread")), str(count))
+    program = run(str(compiled("threads", "-pthread")), str(count))
+    programs.wait_until(lambda: len(programs.threads(program.pid)) == count + 2, f"all threads of {program}")
+    return program
 
 
 def loop(runtime: str) -> Program:
