@@ -68,22 +68,51 @@ class Ratio(float):
 
 
 class Url(str):
-    """Where a server is, perhaps with a user and a password, which whoever prints or records it does not see."""
+    """Where a server is, perhaps with a user and a password, which whoever prints or records it does not see.
+
+    It is a URL, or what libpq takes in its place: `host=db1 user=bob password='two words'`. A single word before the
+    @ is the password where redis-cli takes it as that.
+    """
 
     __slots__ = ()
 
     def __str__(self) -> str:
-        before, at, place = self[:].rpartition("@")
+        text = self[:]
+        if "://" not in text.partition("=")[0] and _CONNINFO.fullmatch(text):
+            return _CONNINFO_PAIR.sub(_pair_masked, text)
+        place, sign, query = text, "", ""
+        if found := _QUERY.search(text):  # without names behind it a ? may belong to the password
+            place, sign, query = text[: found.start()], "?", text[found.end() :]
+        before, at, place = place.rpartition("@")
         scheme, slashes, login = before.rpartition("//")
         user, colon, _ = login.partition(":")
-        start = f"{scheme}{slashes}{user + colon if colon else ''}********@" if at else ""
-        return start + re.sub(r"((?:^|[?&])password=)[^&#]*", r"\1********", place)
+        masked = f"{user}:{_MASK}" if colon else login if _DATABASE.match(scheme) else _MASK
+        start = f"{scheme}{slashes}{masked}@" if at else ""
+        return start + place + sign + _QUERY_PAIR.sub(_pair_masked, query)
 
     def __repr__(self) -> str:
         return f"Url({str(self)!r})"
 
     def __format__(self, form: str) -> str:
         return format(str(self), form)
+
+
+_MASK = "********"
+_QUERY = re.compile(r"\?(?=[\w.%-]{1,64}=)")
+_QUERY_PAIR = re.compile(r"([^=&]*)(=)([^&]*)")
+_CONNINFO = re.compile(r"\s*[A-Za-z_]\w{0,63}\s*=.*", re.DOTALL)
+# A value in quotes, which may not end, or up to a blank; a backslash takes the meaning of what follows it.
+_CONNINFO_PAIR = re.compile(
+    r"([^\s=]+)(\s*=\s*)((?:'(?:[^'\\]|\\.)*(?:'|\\?\Z)|[^\s\\']|\\.|\\\Z)*)", re.ASCII | re.DOTALL
+)
+_DATABASE = re.compile(r"(?:postgres|mysql|mariadb)", re.IGNORECASE)
+
+
+def _pair_masked(pair: re.Match[str]) -> str:
+    from urllib.parse import unquote
+
+    secret = re.search(r"pass(?!file)|pwd|secret|token", unquote(pair[1]).lower())
+    return pair[1] + pair[2] + (_MASK if secret and pair[3] else pair[3])
 
 
 class ThreadId(int):
@@ -95,6 +124,10 @@ _YEAR = 366 * 86400.0
 # Options that several probes take, so that they are called and explained alike.
 WindowLength = Annotated[Duration, Opt("time between the two samples", metavar="DURATION", group="How long")]
 Rows = Annotated[int, Opt("how many rows of each kind (0 = all)", short="-n", metavar="N", group="Output")]
+_GET_IN = "How to get in"
+PasswordEnv = Annotated[str | None, Opt("the variable with the password", "NAME", group=_GET_IN)]
+PasswordFile = Annotated[Path | None, Opt("the file with the password", "FILE", group=_GET_IN)]
+TlsCa = Annotated[Path | None, Opt("the authority of the certificates", "FILE", group=_GET_IN)]
 PauseBudget = Annotated[
     Duration, Opt("how long each target process may stand still for us", metavar="DURATION", group="How long")
 ]

@@ -42,7 +42,7 @@ class Masters:
     `single`: it does the work itself, and is its own worker in the list. `own_root`, `own_network`: it sees our file
     system, our network; where that may not be seen, whether it is in no container. `trusted`: not so where root looks
     at the nginx of another user, whose files are to be read with that user's rights. A worker is {pid, started, user,
-    role, shutting_down, cpu, fds, fd_limit, sockets, connections}, the last its TCP sockets that do not listen.
+    role, state, shutting_down, cpu, fds, fd_limit, sockets, connections}, the last its TCP sockets that do not listen.
     `orphans` are workers whose master is gone. Times are seconds, `started` is unix time to a second. What was not
     permitted is null, with the reason under the master's `unknown`. `impostors` counts processes that have the title
     of an nginx and not its binary, `hidden` those whose title could not be read: null where those of others cannot
@@ -222,6 +222,7 @@ class _Look:
                 "started": self._started(stat),
                 "user": _user(_text(f"{folder}/status")),
                 "role": role,
+                "state": stat.state,
                 "shutting_down": pid in self._titles and self._titles[pid].shutting_down,
                 "cpu": stat.used / CLOCK_TICKS,
                 "fds": fds,

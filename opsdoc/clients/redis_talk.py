@@ -66,7 +66,7 @@ class Talk:
 
     def log_in(self) -> None:
         """AUTH, where there is something to say. Raises Denied."""
-        words = self._target.login.words()
+        words = self._target.auth()
         if not words:
             return
         reply = self._auth(words)

@@ -5,41 +5,13 @@ A replay sends nothing, so that it needs no password; and whoever prints a targe
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
+from opsdoc.clients.accounts import Login
 from opsdoc.clients.lines import Encryption
 from opsdoc.model import Malformed, UsageError
 from opsdoc.parsers.cache_url import redis_url
-
-CAP = 1 << 16  # bytes of a file with a password
-
-
-class Login(NamedTuple):
-    """A user, and a password or where it stands: a variable of the environment, or the first line of a file."""
-
-    user: str | None = None
-    password: str | None = None
-    password_env: str | None = None
-    password_file: Path | None = None
-
-    def __repr__(self) -> str:
-        return "Login(…)"
-
-    def words(self) -> tuple[str, ...]:
-        """What follows AUTH; empty where nobody is named. Raises UsageError where the password is not there."""
-        password = self.password
-        if self.password_file is not None:
-            password = _first_line(self.password_file)
-        elif self.password_env is not None:
-            password = os.environ.get(self.password_env)
-        if self.password_file is not None or self.password_env is not None:
-            if not password:
-                raise UsageError(f"no password in {self.password_file or f'the variable {self.password_env}'}")
-        elif password is None:  # `redis://secret@host`, as redis-cli reads it
-            return (self.user,) if self.user else ()
-        return (self.user, password or "") if self.user else (password or "",)
 
 
 class Target(NamedTuple):
@@ -73,28 +45,23 @@ class Target(NamedTuple):
             parts = redis_url(url)
         except Malformed as error:
             raise UsageError(f"bad --url: {error.detail}: {error.hint}") from None
-        if password_env and password_file:
-            raise UsageError("--password-env and --password-file exclude each other")
+        login = Login.of(
+            parts.user, parts.password, option=user, password_env=password_env, password_file=password_file
+        )
         if private_key and not certificate:
             raise UsageError("with --tls-key goes --tls-cert FILE")
         if (ca or certificate) and not parts.tls:
             raise UsageError("--tls-ca and --tls-cert are for TLS: write rediss://HOST:PORT")
         encryption = Encryption(ca, certificate, private_key) if parts.tls else None
-        password = None if password_env or password_file else parts.password
-        login = Login(user or parts.user, password, password_env, password_file)
         return cls(parts.address, encryption, login, parts.database)
+
+    def auth(self) -> tuple[str, ...]:
+        """What follows AUTH; empty where nobody is named. Raises UsageError where the password is not there."""
+        user, password = self.login.user, self.login.password()
+        if password is None:  # `redis://secret@host`, as redis-cli reads it
+            return (user,) if user else ()
+        return (user, password) if user else (password,)
 
     def at(self, address: str) -> Target:
         """Another server that is spoken to in the same way, such as a node that this one told of."""
         return self._replace(address=address)
-
-
-def _first_line(path: Path) -> str:
-    try:
-        if not path.is_file():
-            raise UsageError(f"cannot read {path}: {'not a regular file' if path.exists() else 'no such file'}")
-        with path.open("rb") as file:
-            data = file.read(CAP)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    return data.partition(b"\n")[0].rstrip(b"\r").decode("utf-8", "surrogateescape")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from opsdoc.clients import Live, tcp
-from opsdoc.clients.accounts import Account
+from opsdoc.clients.rocketmq_account import Account
 from opsdoc.model import Interrupted, Malformed, ProbeError, TimedOut, Unreachable, Unsupported
 from opsdoc.parsers import remoting
 from opsdoc.parsers.remoting import Command

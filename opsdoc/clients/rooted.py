@@ -63,12 +63,17 @@ def stat_below(root: Path, path: str) -> os.stat_result:
         return os.fstat(descriptor)
 
 
-def listdir_below(root: Path, path: str, reader: Reader | None = None) -> list[str]:
-    """The names in a folder."""
+def open_folder_below(root: Path, path: str, reader: Reader | None = None) -> int:
+    """A descriptor to read a folder."""
     with _found(root, path, reader) as descriptor:
         if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-        folder = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
+
+
+def listdir_below(root: Path, path: str, reader: Reader | None = None) -> list[str]:
+    """The names in a folder."""
+    folder = open_folder_below(root, path, reader)
     try:
         return os.listdir(folder)
     finally:

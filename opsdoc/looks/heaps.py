@@ -58,6 +58,8 @@ def heap(pid: int, subject: str, earlier: Answer[Any], later: Answer[Any], own: 
         compilations=_count(then, now, "sun.ci.totalCompiles"),
         invalidated=_count(then, now, "sun.ci.totalInvalidates"),
         metaspace=_or_not_exported(now.number("sun.gc.metaspace.used")),
+        beside=now.beside,
+        direct_max=now.most_direct,
         uptime=now.uptime,
     )
 
@@ -69,6 +71,8 @@ class _Moment:
         self._counters: Mapping[str, Any] = answer["counters"]
         self._since_begin = answer["since_begin"]
         self._age: float = answer["age"]
+        self._anonymous: int | None = answer.get("anonymous")
+        self._most_direct: int | None = answer.get("most_direct")
         self._frequency = max(self.number("sun.os.hrt.frequency") or 0, 0) or 1_000_000_000
 
     def number(self, name: str) -> int | None:
@@ -178,6 +182,23 @@ class _Moment:
         if not parts:
             return _NOT_EXPORTED
         return _pages(max(parts)) if self.collector in _REGIONS else sum(map(_pages, parts))
+
+    @property
+    def beside(self) -> int | Unknown:
+        """The memory that is neither heap nor metaspace: direct buffers, stacks, code, and what is native.
+
+        The heap is taken for all that it may use now, though some of it may never have been touched: so it is at least
+        that much.
+        """
+        heap = known(self.capacity)
+        if self._anonymous is None or heap is None:
+            return Unknown("its memory could not be read") if self._anonymous is None else _NOT_EXPORTED
+        return max(0, self._anonymous - heap - (self.number("sun.gc.metaspace.used") or 0))
+
+    @property
+    def most_direct(self) -> int | Unknown:
+        """What direct buffers may take: by default as much as the heap."""
+        return self._most_direct or self.maximum
 
     @property
     def old(self) -> tuple[int | Unknown | None, int | Unknown | None]:

@@ -1,114 +1,21 @@
-"""memcached servers at both ends of a window: what each counted, how it is, and its slab classes."""
+"""memcached servers as they were watched: what each counted, how it is, and its slab classes."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
-from opsdoc.clients.memcached import Server, Stats
-from opsdoc.host import Answer, Host
-from opsdoc.model import Observation, ProbeError, TimedOut, Total, Unknown, Unreachable, Unseen, Window, known
+from opsdoc.looks.memcached_watch import Look, Seen, Watched
+from opsdoc.model import Observation, Total, Unknown, Unseen, Window, known
 from opsdoc.parsers import memcached
 from opsdoc.signals.cache_facts import CacheNode, Slab
 from opsdoc.signals.hit_rate_facts import HitRate
-from opsdoc.signals.hit_rate_samples import Count, Counters, hit_rate, was_reset, with_shares
+from opsdoc.signals.hit_rate_samples import Count, Counters, hit_rate, was_reset, with_shares, without_window
 
-FIRST = ("", "items")
 ONLY_TOTALS = "without a window (--window 0) only totals are seen"
-LAST = ("", "items", "slabs", "settings")  # the counters first
 
 _COMMANDS = "cmd_get cmd_set cmd_touch cmd_flush cmd_meta delete_hits delete_misses incr_hits incr_misses".split()
 _TOLD = "memory_used memory_limit policy clients max_clients rejected".split()
-
-
-class Look(NamedTuple):
-    """What a server said at a time (seconds since the run began), by group."""
-
-    at: float
-    groups: dict[str, memcached.Stats]
-    refused: str = ""  # why the general group is not there
-
-    def of(self, group: str) -> memcached.Stats:
-        """A group; an empty one where it was refused."""
-        return self.groups.get(group, memcached.Stats({}))
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class Watched:
-    """One server: its looks, and why it did not answer, or not any more."""
-
-    server: Server
-    looks: list[Look] = field(default_factory=list)
-    error: ProbeError | None = None
-
-    @property
-    def name(self) -> str:
-        """What it is called everywhere."""
-        return self.server.address
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether it does not answer; one that wants a password, or is none, does."""
-        return isinstance(self.error, Unreachable | TimedOut)
-
-    def by_hand(self, group: str = "") -> str:
-        """A command line that asks it the same."""
-        address, command = self.server.address, f"stats {group}".strip()
-        if self.server.encryption is not None:
-            ask = f"openssl s_client -quiet -connect {shlex.quote(address)}"
-        elif address.startswith("unix:"):
-            ask = f"nc -U {shlex.quote(address.removeprefix('unix:'))}"
-        else:
-            host, _, port = address.rpartition(":")
-            ask = f"nc {shlex.quote(host.strip('[]'))} {port}"
-        return f"printf '{command}\\r\\nquit\\r\\n' | {ask}"
-
-
-class Seen(NamedTuple):
-    """All servers, and why there is no look at the end of the window where there is none."""
-
-    watched: list[Watched]
-    cut_short: ProbeError | None = None
-
-
-def watch(host: Host, servers: Sequence[Server], window: float) -> Seen:
-    """Look at servers before and after the window.
-
-    One that does not answer has time for that beside the window. Raises the ProbeError of the one that was named, where
-    there is no other and it does not answer.
-    """
-    watched = [Watched(server) for server in dict.fromkeys(servers)]
-    _look_at(host, watched, FIRST)
-    if len(watched) == 1 and watched[0].error is not None:
-        raise watched[0].error
-    alive = [one for one in watched if one.error is None]
-    began = max((one.looks[0].at for one in alive), default=host.now())
-    try:
-        host.sleep(max(0.0, window - (host.now() - began)))
-    except ProbeError as error:
-        return Seen(watched, error)  # what was seen until now is told
-    _look_at(host, alive, LAST)
-    return Seen(watched)
-
-
-def _look_at(host: Host, watched: Sequence[Watched], groups: tuple[str, ...]) -> None:
-    for one, answer in zip(watched, host.gather([Stats(one.server, groups) for one in watched]), strict=True):
-        if isinstance(answer, Answer):
-            one.looks.append(_look(answer, groups))
-        else:
-            one.error = answer
-
-
-def _look(answer: Answer[Any], groups: tuple[str, ...]) -> Look:
-    pairs = list(zip(groups, answer.value, strict=True))
-    told = {group: memcached.Stats(reply["ok"]) for group, reply in pairs if "ok" in reply}
-    refused = next((reply["error"] for group, reply in pairs if "error" in reply and not group), "")
-    return Look(answer.at + answer.took, told, refused)
-
-
-# ── the facts ────────────────────────────────────────────────────────────────────────────────────
 
 
 def items(seen: Seen, window: float, rows: int) -> Iterator[Observation | Unseen | Total | Window]:
@@ -150,15 +57,13 @@ def _rate(one: Watched, no_window: str) -> HitRate:
         one.name,
         _counters(first),
         _counters(last),
+        [_counters(look) for look in one.between],
         product="memcached",
         keys=after.whole("curr_items"),
         keys_before=before.whole("curr_items"),
         by_hand=(one.by_hand(),),
     )
-    if not no_window:
-        return rate
-    untold = Unknown(no_window)
-    return rate.replaced(hits=untold, misses=untold, ratio=untold, reads_per_second=untold, fill_ratio=untold)
+    return without_window(rate, no_window) if no_window else rate
 
 
 def _unknown_rate(one: Watched, why: str) -> HitRate:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from opsdoc.clients.logs import GzipLines, LogFiles, LogLines, LogWindow
 from opsdoc.host import Host
@@ -15,6 +15,7 @@ from opsdoc.looks.log_windows import Reading, chunks
 from opsdoc.looks.nginx_site import Site
 from opsdoc.model import Denied, Malformed, ProbeError, Unreachable, Unseen, UsageError
 from opsdoc.parsers import error_log
+from opsdoc.parsers.access_log import Block
 from opsdoc.parsers.error_log import ErrorTally
 from opsdoc.parsers.log_format import COMBINED, ERROR_LOG_TIME, LogFormat, TimeField, compile_format
 from opsdoc.parsers.nginx_nouns import AccessLog, Conf, ErrorLog, Format
@@ -208,38 +209,62 @@ def _compiled(these: Sources, log: AccessLog) -> LogFormat | Unseen:
 # ── access logs ──────────────────────────────────────────────────────────────────────────────────
 
 
+class Counting(Protocol):
+    """What lines are counted by: how many were of their format, and how many were not."""
+
+    rows: int
+    unread: int
+
+    def add(self, block: Block) -> None:
+        """Count a block of lines."""
+        ...
+
+
 def access(host: Host, these: Sources, when: Period, lines: int, version: tuple[int, ...] | None) -> Access:
     """The access logs of the window, at most `lines` lines of them."""
-    found = Access(Tally())
+    tally = Tally()
+    logs, unseen = counted(host, these, when, lines, version, lambda _: tally)
+    return Access(tally, logs, unseen)
+
+
+def counted(
+    host: Host,
+    these: Sources,
+    when: Period,
+    lines: int,
+    version: tuple[int, ...] | None,
+    by: Callable[[AccessLog], Counting],
+) -> tuple[list[AccessLogRead], list[Unseen]]:
+    """Count at most `lines` lines of the window, those of each log by what `by` gives for it; what was read of each."""
+    logs: list[AccessLogRead] = []
+    blind: list[Unseen] = []
     left = lines
     for log in these.access:
         fmt = _unread(log) or _compiled(these, log)
         if isinstance(fmt, Unseen):
-            found.unseen.append(fmt)
+            blind.append(fmt)
             continue
         if fmt.time is None:
-            found.unseen.append(
-                Unseen(log.path, "unsupported", f"format {log.format} has no time", "add $time_iso8601 to it")
-            )
+            blind.append(Unseen(log.path, "unsupported", f"format {log.format} has no time", "add $time_iso8601 to it"))
             continue
-        reading = Reading(log.path, left)
-        rows, unread = found.tally.rows, found.tally.unread
+        reading, tally = Reading(log.path, left), by(log)
+        rows, unread = tally.rows, tally.unread
         first = last = None
         for data in chunks(host, reading, fmt.time, when.since, these.root):
             for block in read(data, fmt):
-                found.tally.add(block)
+                tally.add(block)
                 first = min(filter(None, (first, block.first)), default=None)
                 last = max(filter(None, (last, block.last)), default=None)
         left -= reading.lines
-        found.unseen += reading.unseen
+        blind += reading.unseen
         if reading.unseen and not reading.lines:
             continue
         missing = tuple(name for name in TELLING if name not in fmt.variables)
-        found.logs.append(
+        logs.append(
             AccessLogRead(
                 subject=log.path,
-                rows=found.tally.rows - rows,
-                unread=found.tally.unread - unread,
+                rows=tally.rows - rows,
+                unread=tally.unread - unread,
                 format=log.format,
                 missing=missing,
                 bytes=reading.octets,
@@ -251,7 +276,7 @@ def access(host: Host, these: Sources, when: Period, lines: int, version: tuple[
                 configured=these.configured,
             )
         )
-    return found
+    return logs, blind
 
 
 def _unread(log: AccessLog) -> Unseen | None:

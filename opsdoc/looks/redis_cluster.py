@@ -189,12 +189,13 @@ class _Cluster:
         return Member(
             self._name(line.id),
             role=self._role(line),
+            commands=self._ops(line.id),
             slots=line.slot_count,
+            hit_rate=known(rate.ratio) if (rate := self._rates.get(self._name(line.id))) is not None else None,
             flags=",".join(sorted(self._flags_of(line.id) & {"fail", "fail?"})),
             answers=False if dead else node.answers if node is not None and node.answers else None,
             why=node.error.detail if node is not None and node.error is not None else "",
             says=view.info.state if view is not None and view.info is not None else "",
-            ops=self._ops(line.id),
         )
 
 

@@ -14,7 +14,7 @@ from opsdoc.model import ProbeError, TimedOut, Unknown, Unreachable
 from opsdoc.parsers.redis_info import Info
 from opsdoc.signals.cache_facts import CacheNode, SlowCommand
 from opsdoc.signals.hit_rate_facts import HitRate, Role
-from opsdoc.signals.hit_rate_samples import Count, Counters, hit_rate, was_reset
+from opsdoc.signals.hit_rate_samples import Count, Counters, hit_rate, was_reset, without_window
 
 LATELY = 300.0  # seconds: what of the slow log may have to do with now
 ELSEWHERE = "the address that others tell of it is not reachable from here"
@@ -43,11 +43,12 @@ def rate_of(node: Node, no_window: str = "") -> HitRate:
     if first.info is None or last.info is None:
         return unknown_rate(node, node.why(ALL))
     before, after = _counters(first, last.info), _counters(last, last.info)
-    seconds = _seconds(first, last)
     rate = hit_rate(
         node.name,
-        before._replace(at=0.0),
-        after._replace(at=seconds),
+        before,
+        after,
+        [_glance(look) for look in node.between],
+        seconds=_seconds(first, last),
         product=_product(last.info),
         role=_role(node),
         asked=node.named,
@@ -59,10 +60,7 @@ def rate_of(node: Node, no_window: str = "") -> HitRate:
         expired_stale=_share(last.info.number("expired_stale_perc")),
         by_hand=by_hand,
     )
-    if not no_window:
-        return rate
-    untold = Unknown(no_window)
-    return rate.replaced(hits=untold, misses=untold, ratio=untold, reads_per_second=untold, fill_ratio=untold)
+    return without_window(rate, no_window) if no_window else rate
 
 
 def unknown_rate(node: Node, why: str) -> HitRate:
@@ -99,6 +97,12 @@ def _counters(look: Look, latest: Info) -> Counters:
         uptime=info.whole("uptime_in_seconds"),
         run=info.text("run_id") or "",
     )
+
+
+def _glance(look: Look) -> Counters:
+    """What is seen of the course between the two."""
+    hits, misses = (look.info.whole(name) if look.info else None for name in ("keyspace_hits", "keyspace_misses"))
+    return Counters(at=look.at, hits=hits, misses=misses)
 
 
 def _counted(info: Info, field: str) -> int | Unknown:

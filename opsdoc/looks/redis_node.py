@@ -15,9 +15,11 @@ from opsdoc.model import Malformed, ProbeError
 from opsdoc.parsers import redis_topology as topology
 from opsdoc.parsers.redis_info import Info, parse
 
+GLANCE = 0.5  # seconds for what is asked within the window, so that who stands still does not make it longer
 MOST_WATCHED = 6  # masters of one Sentinel: each takes four commands, twice
 
 ALL: Command = ("INFO", "all")
+COUNTERS: Command = ("INFO", "stats")
 ROLE: Command = ("ROLE",)
 OF_CLUSTER: Command = ("CONFIG", "GET", "cluster-*")
 VIEW: Command = ("CLUSTER", "NODES")
@@ -64,6 +66,7 @@ class Node:
     target: Target
     named: bool = False
     looks: list[Look] = field(default_factory=list)  # at both ends of the window
+    between: list[Look] = field(default_factory=list)  # at its counters alone
     error: ProbeError | None = None  # why it did not answer, or not any more
     latency: Answer[Any] | ProbeError | None = None
     sample: Answer[Any] | ProbeError | None = None
@@ -121,7 +124,7 @@ class Node:
     def user(self) -> str | None:
         """The user that we are; a single word before the @ of a URL may be a password."""
         login = self.target.login
-        return login.user if any((login.password, login.password_env, login.password_file)) else None
+        return login.user if any((login.given, login.password_env, login.password_file)) else None
 
     def by_hand(self, *words: str) -> str:
         """A command line that asks it the same."""
@@ -152,16 +155,24 @@ def look_at(host: Host, asked: Sequence[tuple[Node, tuple[Command, ...]]], *, ad
             node.looks.append(look)
 
 
+def glance_at(host: Host, nodes: Sequence[Node]) -> None:
+    """See what nodes have counted until now. Who does not tell it soon is asked again at the end, as all are."""
+    answers = host.gather([Ask(node.target, (COUNTERS,), GLANCE) for node in nodes])
+    for node, answer in zip(nodes, answers, strict=True):
+        if not isinstance(answer, ProbeError):
+            node.between.append(_look(answer, (COUNTERS,)))
+
+
 def _look(answer: Answer[Any], commands: tuple[Command, ...]) -> Look:
     pairs = list(zip(commands, answer.value, strict=True))
     said = {command: reply["ok"] for command, reply in pairs if "ok" in reply}
     refused = {command: str(reply["error"]) for command, reply in pairs if "error" in reply}
     info = None
-    if ALL in said:
+    if (asked := next((one for one in (ALL, COUNTERS) if one in said), None)) is not None:
         try:
-            info = parse(said[ALL] if isinstance(said[ALL], str) else "")
+            info = parse(said[asked] if isinstance(said[asked], str) else "")
         except Malformed as error:
-            refused[ALL] = error.detail
+            refused[asked] = error.detail
     return Look(answer.at + answer.took, said, refused, info)
 
 

@@ -8,12 +8,14 @@ from opsdoc.clients.redis import Command, Latency
 from opsdoc.clients.redis_sample import KeySample
 from opsdoc.clients.redis_target import Target
 from opsdoc.host import Host
-from opsdoc.looks.redis_node import ALL, OF_CLUSTER, ROLE, VIEW, Node, about, look_at, watched_names
+from opsdoc.looks.redis_node import ALL, OF_CLUSTER, ROLE, VIEW, Node, about, glance_at, look_at, watched_names
 from opsdoc.looks.redis_nodes import Found, find
 from opsdoc.model import ProbeError
+from opsdoc.signals.cache_words import so_far
 
 SLOW_LOG: Command = ("SLOWLOG", "GET", "16")
 STATE: Command = ("CLUSTER", "INFO")
+PARTS = 4  # of the window, so that its course is seen: each costs one INFO of one section, 0.03 ms of the server
 SAMPLE_SECONDS = 0.25  # for the keys of one node; 30 take about 1 ms
 
 
@@ -34,14 +36,29 @@ def watch(host: Host, targets: Sequence[Target], window: float, sample: int) -> 
         raise named[0].error
     alive = [node for node in found.nodes if node.answers]
     began = max((node.looks[0].at for node in alive), default=host.now())
+    host.tell(_so_far(found, alive, window))
+    counting = [node for node in alive if node.info is not None and node.kind != "sentinel"]
     try:
-        host.sleep(max(0.0, window - (host.now() - began)))
+        for number in range(1, PARTS):
+            left = began + window * number / PARTS - host.now()
+            if left > 0:  # a node that does not answer may have taken longer
+                host.sleep(left)
+                glance_at(host, counting)
+        host.sleep(max(0.0, began + window - host.now()))
     except ProbeError as error:
         found.cut_short = error  # what was seen until now is told
         return found
     look_at(host, [(node, _commands(node)) for node in alive])
     _ask_the_rest(host, [node for node in alive if node.answers and node.kind != "sentinel"], sample)
     return found
+
+
+def _so_far(found: Found, alive: Sequence[Node], window: float) -> str:
+    """What is known before the window."""
+    silent = [node.name for node in found.nodes if found.is_dead(node)]
+    told = [node.info for node in alive if node.info is not None]
+    hits, misses = (sum(info.whole(name) or 0 for info in told) for name in ("keyspace_hits", "keyspace_misses"))
+    return so_far(len(alive), silent, hits, misses, window)
 
 
 def _commands(node: Node) -> tuple[Command, ...]:

@@ -176,12 +176,14 @@ class _Reading:
 
     def _cache_zone(self, directive: Directive) -> None:
         given = parameters(directive.args)
+        name, _, keys_size = given.get("keys_zone", "").partition(":")
         self.cache_zones.append(
             CacheZone(
-                given.get("keys_zone", "").partition(":")[0],
+                name,
                 self.serving.absolute(directive.args[0]),
                 size(given.get("max_size", "")),
                 seconds(given.get("inactive", "")),
                 directive.place,
+                size(keys_size),
             )
         )

@@ -158,13 +158,17 @@ class LimitUse(NamedTuple):
 
 
 class CacheZone(NamedTuple):
-    """A cache: its folder, its limit in bytes, after how many seconds what nobody asks for goes; None: not written."""
+    """A cache: its folder, its limit in bytes, after how many seconds what nobody asks for goes; None: not written.
+
+    `keys_size` is the shared memory for its keys, in bytes.
+    """
 
     name: str
     path: str
     max_size: int | None
     inactive: float | None
     place: Place
+    keys_size: int | None = None
 
 
 class StatusPage(NamedTuple):

@@ -23,7 +23,7 @@ MOST_SLOTS = 300_000  # 10 seconds of one server
 _SETTLED = 64  # blocks between two looks at what was counted: 8 MiB
 _PLAIN = ANSWERS | {b"-", b""}  # one attempt that was answered, or none
 _STATUS = re.compile(rb"\d{3}", re.ASCII)
-_CACHE = frozenset(b"MISS BYPASS EXPIRED STALE UPDATING REVALIDATED HIT SCARCE".split())
+CACHE_STATUSES = frozenset(b"MISS BYPASS EXPIRED STALE UPDATING REVALIDATED HIT SCARCE".split())
 _LIMITS = frozenset(b"DELAYED REJECTED DELAYED_DRY_RUN REJECTED_DRY_RUN".split())
 _CONNECT, _HEADER, _RESPONSE = "upstream_connect_time", "upstream_header_time", "upstream_response_time"
 _NO_DIGITS = b"0123456789."
@@ -255,7 +255,7 @@ class Tally:
         if status is not None:
             self._statuses[status] += count
         cache = values.get("upstream_cache_status")
-        if cache in _CACHE:
+        if cache in CACHE_STATUSES:
             self._cache[cache.decode()] += count
         for kind in ("req", "conn"):
             limit = values.get(f"limit_{kind}_status")

@@ -9,6 +9,16 @@ from typing import Annotated
 from opsdoc.clients.nginx import Connections
 from opsdoc.host import Host
 from opsdoc.looks import nginx_facts, nginx_limits, nginx_logs, nginx_now, nginx_site, nginx_status, upstreams
+from opsdoc.looks.nginx_options import (
+    MOST_LINES,
+    AccessLogs,
+    ConfFile,
+    FormatText,
+    MasterPid,
+    MostLines,
+    Since,
+    Version,
+)
 from opsdoc.model import Observation, ProbeError, Total, Unreachable, Unseen
 from opsdoc.options import Duration, Opt, Rows
 from opsdoc.parsers.nginx_nouns import Conf
@@ -38,14 +48,14 @@ _PASSES = 100  # that are listed: a site may have thousands
 def nginx(
     host: Host,
     *,
-    conf: Annotated[Path | None, Opt("configuration: nginx.conf, or a saved nginx -T", metavar="FILE")] = None,
-    pid: Annotated[int | None, Opt("the master to look at, where several run", metavar="PID")] = None,
-    log: Annotated[list[Path], Opt("access log to read instead of those configured", metavar="FILE")] = [],  # noqa: B006 - options are read, never changed
+    conf: ConfFile = None,
+    pid: MasterPid = None,
+    log: AccessLogs = [],  # noqa: B006 - options are read, never changed
     error_log: Annotated[Path | None, Opt("error log to read with it", metavar="FILE")] = None,
-    log_format: Annotated[str | None, Opt("log_format of the access log, where no configuration tells")] = None,
-    nginx_version: Annotated[str | None, Opt("version, where none runs here", metavar="X.Y.Z")] = None,
-    since: Annotated[Duration, Opt("how far back the logs are read", group="How long")] = Duration(600),
-    lines: Annotated[int, Opt("most log lines to read; the oldest are left out", group="How long")] = 2_000_000,
+    log_format: FormatText = None,
+    nginx_version: Version = None,
+    since: Since = Duration(600),
+    lines: MostLines = MOST_LINES,
     dial: Annotated[bool, Opt("connect to no server")] = True,
     http_path: Annotated[str | None, Opt("ask each server for this path, too", metavar="PATH")] = None,
     rows: Rows = 5,

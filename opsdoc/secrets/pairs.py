@@ -31,14 +31,15 @@ _QUOTED = {
 }
 _GLUED_ON = re.compile(r"(?:[\w\\$@%^*+!~.#/=-]|[\"'](?=\w))\S*", re.ASCII)  # a shell joins 'a'b
 SCHEME = r"(?:Bearer|Basic|Digest|Token|Negotiate|NTLM|ApiKey|AWS4-HMAC-SHA256)"
-# A bare value goes up to a blank. After `=` another pair may follow without one: `a=1&b=2`, `a=1;b=2`.
+# A bare value goes up to a blank. After `=` another pair may follow without one: `a=1&b=2`, `a=1;b=2`; and a blank
+# may belong to it: `a=two\ words`, as a shell and a DSN of PostgreSQL have it.
 _BARE = re.compile(
     rf"(?:{SCHEME}[ \t]{{1,8}})?(?:[^\s\0;,]|[;,](?![\s\0]|\Z))+",
     re.ASCII | re.IGNORECASE,
 )
 _BARE_IN_PAIRS = re.compile(
     rf"(?:{SCHEME}[ \t]{{1,8}})?"
-    r"(?:[^\s\0&;,]|[&;,](?![ \t]{0,4}[\"']?[A-Za-z_][\w.\-\[\]]{0,64}[\"']?=|[\s\0]|\Z))+",
+    r"(?:\\[ \t]|[^\s\0&;,]|[&;,](?![ \t]{0,4}[\"']?[A-Za-z_][\w.\-\[\]]{0,64}[\"']?=|[\s\0]|\Z))+",
     re.ASCII | re.IGNORECASE,
 )
 _JSON_BARE = re.compile(r"[^\s,}\]]+")

@@ -13,6 +13,7 @@ PRECEDENCE: tuple[str, ...] = (
     "cache.read-only",  # fills fail, so that nothing is filled
     "cache.oom",  # as above
     "cache.memory",  # and next
+    "cache.disk",
     "cache.eviction",  # causes of misses, the most certain first
     "cache.expiry-wave",
     "cache.penetration",
@@ -35,6 +36,8 @@ PRECEDENCE: tuple[str, ...] = (
     "cache.replica-lag",
     "cache.system-memory",
     "cache.persistence",
+    "cache.no-manager",  # it explains the next
+    "cache.over-size",
     "cache.slab",
     "cache.evicted-unread",
     "cache.uneven",

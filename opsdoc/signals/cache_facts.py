@@ -25,11 +25,12 @@ class CacheNode(Observation):
     """A node as it tells of itself; counts without `total` are of the window. `why` is why it does not answer.
 
     `policy` is what it does when its memory is full. `memory_limit` is None where there is none. `persistence` says
-    what is wrong with saving to disk, None where nothing is.
+    what is wrong with saving to disk, None where nothing is. A zone of nginx uses the disk in place of memory: there
+    `memory_used` and `files` are what its `folder` holds, counted or, where only so much was `looked_at`, from that.
     """
 
     kind: ClassVar[str] = "cache_node"
-    memory_used: int | Unknown | None = measure("memory", "bytes", "main")
+    memory_used: int | Unknown | None = measure("held", "bytes", "main")
     memory_limit: int | Unknown | None = measure("at most", "bytes", "line")
     policy: str | Unknown | None = measure("when full", show="line")
     clients: int | Unknown | None = measure("clients", "count", "line")
@@ -65,6 +66,15 @@ class CacheNode(Observation):
     replicas: int | Unknown | None = measure("replicas connected", "count")
     readonly_errors: int | Unknown | None = measure("writes refused by a replica", "count")
     readonly_total: int | Unknown | None = measure("writes refused by a replica, in total", "count")
+    folder: str | None = measure("folder")
+    files: int | Unknown | None = measure("files", "count")
+    files_limit: int | None = measure("files that its keys_zone has room for, about", "count")
+    looked_at: float | None = measure("of the folder looked at", "ratio")
+    inactive: float | None = measure("removed when not asked for in", "seconds")
+    manager: str | None = measure("its cache manager")
+    loader: bool | None = measure("its cache loader is at work")
+    disk_size: int | None = measure("disk of the folder", "bytes")
+    disk_free: int | None = measure("free on it", "bytes")
     by_hand: tuple[str, ...] = measure("by hand", "command", default=())
 
     @property
@@ -120,22 +130,23 @@ class KeySample(Observation):
 
     kind: ClassVar[str] = "key_sample"
     looked_at: int = measure("keys looked at", "count", "main", default=0)
-    of: int | Unknown = measure("of", "count", "line", default=0)
+    of: int | Unknown = measure("keys in all", "count", "line", default=0)
     seconds: float = measure("in", "seconds", "line", default=0.0)
     node: str = measure("node", default="")
 
 
 class Member(NamedTuple):
-    """A node of a cluster: its slots, the flags that others give it, and what it did when it was asked itself."""
+    """A node of a cluster: its load and slots, the flags that others give it, and what it did when it was asked."""
 
     name: str
     role: str | None = None
+    commands: int | None = None  # of the window
     slots: int | None = None
+    hit_rate: float | None = None
     flags: str = ""
     answers: bool | None = None
     why: str = ""
     says: str = ""  # the state of the cluster in its own view
-    ops: int | None = None
 
 
 class CacheCluster(Observation):
@@ -164,7 +175,9 @@ class CacheCluster(Observation):
     node_timeout: float | Unknown | None = measure("a node is suspected after", "seconds")
     slot_imbalance: float | Unknown | None = measure("largest master's slots, of an even part")
     load_imbalance: float | Unknown | None = measure("largest master's load, of an even part")
-    members: tuple[Member, ...] = measure("nodes, side by side", default=())
+    members: tuple[Member, ...] = measure(
+        "nodes, side by side", default=(), columns={"commands": "count", "slots": "count", "hit_rate": "ratio"}
+    )
     by_hand: tuple[str, ...] = measure("by hand", "command", default=())
 
     def member(self, name: str) -> Member:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from opsdoc.model import Finding, Severity, known
+from opsdoc.signals import cache_zone
 from opsdoc.signals.amounts import duration, listed, number, percent
 from opsdoc.signals.cache_case import Case
 from opsdoc.signals.cache_facts import SLOTS, CacheCluster, CacheNode, KeySample, SentinelView
@@ -43,6 +44,8 @@ def _nodes(nodes: Sequence[CacheNode], samples: Sequence[KeySample], found: Sequ
     told += [f"PING {_time(max(latencies))}"] if latencies else []
     if samples and not any(finding.rule == "cache.big-key" for finding in found):
         told.append(f"no big key ({coverage(samples)})")
+    if nodes[0].product == cache_zone.PRODUCT:
+        told = [cache_zone.well(max(nodes, key=lambda node: node.memory_share or 0.0))]
     who = nodes[0].name if len(nodes) == 1 else f"{len(nodes):,} nodes"
     said = f"{who} {'is' if len(nodes) == 1 else 'are'} well"
     return _fine(

@@ -97,6 +97,13 @@ class Limits(NamedTuple):
         0.5, None, "ratio", "of all evictions of a node, in a class that has less than half of its memory"
     )
     big_key: Limit = Limit(MIB, None, "bytes", "ten times the 100 kB that Azure's best practices recommend for a value")
+    over_size: Limit = Limit(
+        1.5,
+        None,
+        "ratio",
+        "of max_size: the cache manager looks every ten seconds at the latest, so that a burst is beyond it until then",
+    )
+    disk: Limit = Limit(0.95, 0.99, "ratio", "used of the disk of a cache's folder, by whoever: 5 % are kept for root")
     uneven_slots: Limit = Limit(1.5, None, "", "times an even part: such a master also has half as much more load")
 
 

@@ -149,4 +149,4 @@ def coverage(samples: Sequence[KeySample]) -> str:
     looked, totals = sum(sample.looked_at for sample in samples), [known(sample.of) for sample in samples]
     told = [total for total in totals if total is not None]
     of = f" of {number(sum(told), 'key')}" if len(told) == len(totals) else " keys, of how many is unknown"
-    return f"looked at {looked:,}{of} in {max(sample.seconds for sample in samples):.1f} s"
+    return f"looked at {looked:,}{of} in {duration(max(sample.seconds for sample in samples))}"

@@ -12,6 +12,7 @@ from opsdoc.signals.cache_facts import CacheNode
 from opsdoc.signals.cache_findings import finding, graded, in_window
 from opsdoc.signals.cache_replication import judge_replication
 from opsdoc.signals.cache_words import MIB, of_limit, size, window
+from opsdoc.signals.cache_zone import judge_zone
 
 if TYPE_CHECKING:
     from opsdoc.signals.cache_health import Limits
@@ -45,6 +46,7 @@ def judge_node(case: Case, limits: Limits, *, told_elsewhere: bool = False) -> I
     ]
     yield from (one for one in found if one is not None)
     yield from judge_replication(case, node, limits)
+    yield from judge_zone(case, node, limits)
 
 
 def _dead(case: Case, node: CacheNode) -> Finding:
@@ -243,7 +245,7 @@ def _persistence(case: Case, node: CacheNode) -> Finding | None:
 # ── what is not known ────────────────────────────────────────────────────────────────────────────
 
 _TITLES: Mapping[str, str] = {
-    "memory_used": "memory",
+    "memory_used": "what it holds",
     "memory_limit": "its limit",
     "policy": "what it does when full",
     "oom_errors": "refused writes",

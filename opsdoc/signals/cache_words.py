@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from opsdoc.signals.amounts import duration, number, percent
+from collections.abc import Sequence
+
+from opsdoc.signals.amounts import duration, listed, number, percent
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -41,3 +43,12 @@ def share_of(part: int, whole: int) -> str:
 def all_of(count: int, noun: str = "node") -> str:
     """`both nodes`, `all 6 nodes`."""
     return f"both {noun}s" if count == 2 else f"all {count:,} {noun}s"
+
+
+def so_far(answer: int, silent: Sequence[str], hits: int, misses: int, seconds: float) -> str:
+    """What is known before the window: who does not answer, and the hit rate over the lifetime of those that do."""
+    said = [f"{listed(silent)} {'does' if len(silent) == 1 else 'do'} not answer"] if silent else []
+    if answer:
+        over = f"at a hit rate of {percent(hits / (hits + misses))} over the lifetime" if hits + misses else "unread"
+        said.append(f"{number(answer, 'node')} {'answers' if answer == 1 else 'answer'}, {over}")
+    return f"{'; '.join(said)}; the hit rate of now is known in {window(seconds)}"

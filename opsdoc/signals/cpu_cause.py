@@ -7,6 +7,7 @@ PRECEDENCE: tuple[str, ...] = (
     "box.steal",  # the machine does not get its CPU: whatever runs looks hot
     "cpu.throttled",  # nor does the container, however fast its code is
     "box.reclaim",  # memory is the cause: everything that touches it waits
+    "gc.direct-buffers",  # what the next is for
     "cpu.gc",  # the heap is the cause; application threads merely allocate
     "cpu.jit",
     "cpu.safepoints",

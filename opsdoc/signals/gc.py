@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from opsdoc.model import Finding, Limit, Observation, Severity, Threshold, Unseen, known
+from opsdoc.signals import gc_direct, naming
 from opsdoc.signals import heap as words
-from opsdoc.signals import naming
 from opsdoc.signals.heap import Heap
 from opsdoc.signals.processes import Code, Process
 
@@ -30,6 +30,12 @@ class Limits(NamedTuple):
         None,
         "ratio",
         "what is left above a collection's end is all there is to allocate; by itself no trouble yet",
+    )
+    direct: Limit = Limit(
+        0.8,
+        None,
+        "ratio",
+        "of what direct buffers may take: beside them the memory holds stacks, code and what is native",
     )
     jit_cpu: Limit = Limit(
         0.5, 0.9, "cores", "compilers that keep half a core busy take it from the code that waits for them"
@@ -132,6 +138,9 @@ def _judge_jvm(jvm: _Jvm, limits: Limits) -> Iterator[Finding]:
         yield gc
     elif jvm.heap is not None:
         yield from _judge_occupancy(jvm, jvm.heap, limits)
+    if jvm.heap is not None and gc_direct.at_limit(jvm.heap, limits.direct):
+        evidence = jvm.evidence()
+        yield gc_direct.finding("gc.direct-buffers", jvm.heap, jvm.who, jvm.name, limits.direct, evidence)
     yield from _judge_jit(jvm, limits)
     if jvm.heap is not None:
         yield from _judge_safepoints(jvm, jvm.heap, limits)
@@ -204,6 +213,8 @@ _CAUSES = {
 def _next_step(jvm: _Jvm, limits: Limits) -> str:
     if jvm.heap is None:
         return "see how full the heap is after a collection; look for what allocates, not at application code"
+    if gc_direct.at_limit(jvm.heap, limits.direct):
+        return gc_direct.NEXT_STEP
     cause = known(jvm.heap.cause) or ""
     asked = next((step for beginning, step in _CAUSES.items() if cause.startswith(beginning)), None)
     return asked or _by_occupancy(jvm.heap, cause, limits)

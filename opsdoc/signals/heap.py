@@ -40,6 +40,8 @@ class Heap(Observation):
     compilations: int | Unknown = measure("compilations", "count")
     invalidated: int | Unknown = measure("compilations that came to nothing", "count")
     metaspace: int | Unknown = measure("metaspace", "bytes")
+    beside: int | Unknown | None = measure("memory beside heap and metaspace, at least", "bytes")
+    direct_max: int | Unknown | None = measure("direct buffers at most", "bytes")
     uptime: float | Unknown = measure("runs for", "seconds")
     window: float = measure("window", "seconds")
 
@@ -54,6 +56,12 @@ class Heap(Observation):
         """How full the old generation is, 0 to 1, or None where that is unknown or there is none."""
         used, most = known(self.old_used), known(self.old_max)
         return used / most if used is not None and most else None
+
+    @property
+    def direct_share(self) -> float | None:
+        """The memory beside the heap of what direct buffers may take; more than 1 where other things are there, too."""
+        beside, most = known(self.beside), known(self.direct_max)
+        return beside / most if beside is not None and most else None
 
     @property
     def full_after_collection(self) -> float | None:

@@ -15,7 +15,7 @@ from opsdoc.signals.hit_rate_cause import Cause, cause_of
 from opsdoc.signals.hit_rate_facts import FEW, HitRate
 from opsdoc.signals.hit_rate_fine import judge_fine, judge_replicas, judge_unknown
 from opsdoc.signals.hit_rate_samples import together
-from opsdoc.signals.hit_rate_words import NEXT_STEPS, confidence, told, why
+from opsdoc.signals.hit_rate_words import NEXT_STEPS, confidence, next_step, told, why
 
 __all__ = ["HitRate", "Limits", "judge"]
 
@@ -128,7 +128,7 @@ def _missing(case: Case, rate: HitRate, cause: Cause, limits: Limits) -> Finding
         evidence=case.evidence or tuple(part.id for part in case.parts[:5] if part.id),
         threshold=threshold,
         confidence=confidence(case, cause),
-        next_step=NEXT_STEPS[cause],
+        next_step=next_step(cause, rate),
         by_hand=case.by_hand,
     )
 

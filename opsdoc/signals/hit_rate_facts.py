@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
-from opsdoc.model import Observation, Unknown, known, measure
+from opsdoc.model import Observation, Point, Unknown, known, measure
 
 Role = Literal["master", "replica"]
 
@@ -15,13 +15,21 @@ MANY = 1000  # reads: enough to judge by, however slowly they came
 YOUNG = 1800.0  # seconds: netdata's guide does not judge the hit rate of the first 30 minutes
 
 
+class MissPart(NamedTuple):
+    """The misses that one cause accounts for, at most; `counted` is of how many keys or reads."""
+
+    cause: str
+    misses: int | Unknown
+    counted: int | None = None
+
+
 class HitRate(Observation):
     """One node of a cache, or one part of it, over the window; counts are differences of two looks unless they say so.
 
     A look that was not found is a miss, also where it had expired or was told to go round the cache. `hits` and
     `misses` are Unknown where the counters were reset between the looks (`reset`) or could not be read. A part, such as
     a URL prefix of a zone, names in `part_of` the node that counts it too. `by_hand` holds the commands of its product
-    that show the same.
+    that show the same. `course` has looks in between, and the misses by cause never add up to more than there were.
     """
 
     kind: ClassVar[str] = "hit_rate"
@@ -45,6 +53,8 @@ class HitRate(Observation):
     sets: int | Unknown | None = measure("fills: writes of whole values", "count")
     checks: int | Unknown | None = measure("reads that only ask whether a key exists", "count")
     bypassed: int | Unknown | None = measure("misses that were told to go round the cache", "count")
+    stale: int | Unknown | None = measure("hits on what was over its time", "count")
+    missed_again: int | Unknown | None = measure("misses of what had been missed before in the window", "count")
     evicted_unread: int | Unknown | None = measure("evicted before they were ever read", "count")
     keys: int | Unknown | None = measure("keys", "count")
     keys_before: int | Unknown | None = measure("keys at the first look", "count")
@@ -57,6 +67,10 @@ class HitRate(Observation):
     ops: int | Unknown | None = measure("commands", "count")
     ops_share: float | Unknown | None = measure("of the commands of all nodes", "ratio")
     cpu: float | Unknown | None = measure("main thread", "cores")
+    course: tuple[Point, ...] = measure("over the window", "ratio", default=())
+    misses_by_cause: tuple[MissPart, ...] = measure(
+        "misses by cause", default=(), columns={"misses": "count", "counted": "count"}
+    )
     by_hand: tuple[str, ...] = measure("by hand", "command", default=())
 
     @property

@@ -9,6 +9,7 @@ from opsdoc.signals.amounts import listed, number, percent
 from opsdoc.signals.cache_case import Case
 from opsdoc.signals.cache_facts import CacheCluster, SentinelView
 from opsdoc.signals.cache_words import all_of, reads, window
+from opsdoc.signals.cache_zone import PRODUCT
 from opsdoc.signals.hit_rate_facts import FEW, HitRate
 from opsdoc.signals.hit_rate_samples import together
 from opsdoc.signals.hit_rate_words import confidence, told
@@ -38,9 +39,14 @@ def judge_fine(cases: Sequence[Case], *, others: bool) -> Iterator[Finding]:
         key="cache.not-judgeable:slow",
         severity=Severity.UNKNOWN,
         summary=f"{finding.summary}: {one.per_second or 0.0:.1f} reads/s are too few to call it well",
-        next_step="see whether the application reaches the cache at all; look again under load, or with --window 60s",
+        next_step=f"see whether the application reaches the cache at all; look again under load, or {_longer(one)}",
         by_hand=one.by_hand,
     )
+
+
+def _longer(rate: HitRate) -> str:
+    """The option that makes the window longer."""
+    return "with --since 1h" if rate.product == PRODUCT else "with --window 60s"
 
 
 def _lowest(rates: Sequence[HitRate]) -> str:
@@ -94,7 +100,8 @@ def _too_few(rates: Sequence[HitRate]) -> Finding:
         rates,
         "few",
         f"the hit rate of {_who(rates)} is not judgeable: {reads(count, seconds)} are too few{over}",
-        "look longer, with --window 60s; if there should be more reads, see whether the application reaches the cache",
+        f"look longer, {_longer(rates[0])}; if there should be more reads, see whether the application reaches the "
+        "cache",
     )._replace(confidence=f"{number(count, 'read')} in {window(seconds)}, of at least {FEW}")
 
 

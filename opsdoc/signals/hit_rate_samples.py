@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from opsdoc.model import Unknown, known
+from opsdoc.model import Point, Unknown, known
 from opsdoc.signals.hit_rate_facts import HitRate
+from opsdoc.signals.hit_rate_misses import miss_parts
 
 Count = int | Unknown | None  # Unknown: it could not be read; None: this product has no such counter
+FEW_BETWEEN = 25  # reads from one look to the next: four times as many are as few as a whole window may have
 RESET = Unknown("its counters were reset in the window")
 
 
@@ -45,23 +48,32 @@ def was_reset(before: Counters, after: Counters) -> bool:
     return False
 
 
-def hit_rate(node: str, before: Counters, after: Counters, **more: Any) -> HitRate:
+def hit_rate(
+    node: str,
+    before: Counters,
+    after: Counters,
+    between: Sequence[Counters] = (),
+    *,
+    seconds: float | None = None,
+    **more: Any,
+) -> HitRate:
     """The hit rate between two looks; `more` are fields that no difference tells, such as `role` and `keys`.
 
     The commands that the second look itself takes must be after it. Nothing is negative: after a reset all differences
-    are Unknown and `reset` is set.
+    are Unknown and `reset` is set. Looks in `between` need no more than the time, hits and misses. `seconds` is the
+    time from one to the other where a better clock than ours tells it.
     """
-    seconds = max(0.0, after.at - before.at)
+    seconds = max(0.0, after.at - before.at) if seconds is None else seconds
     reset = was_reset(before, after)
 
-    def between(name: str) -> Any:
+    def grown(name: str) -> Any:
         first, last = getattr(before, name), getattr(after, name)
         unknown = next((one for one in (last, first) if isinstance(one, Unknown)), None)
         if unknown is not None or first is None or last is None:
             return unknown
         return RESET if reset else last - first
 
-    hits, misses = between("hits"), between("misses")
+    hits, misses = grown("hits"), grown("misses")
     lifetime = _sum(after.hits, after.misses)
     made: dict[str, Any] = {
         "hits": Unknown("it counts no hits") if hits is None else hits,
@@ -73,12 +85,39 @@ def hit_rate(node: str, before: Counters, after: Counters, **more: Any) -> HitRa
         "lifetime_reads": lifetime,
         "lifetime_ratio": _share(after.hits, after.misses),
         "expired_total": after.expired,
-        **{name: between(name) for name in _COUNTED},
+        **{name: grown(name) for name in _COUNTED},
+        "course": () if reset else course((before, *between, after)),
     }
     made["reads_per_second"] = _per(_sum(hits, misses), seconds)
     made["fill_ratio"] = _per(made["sets"], misses)
-    made["cpu"] = _per(between("cpu"), seconds)
-    return HitRate(**{"subject": node, "node": node, **made, **more})
+    made["cpu"] = _per(grown("cpu"), seconds)
+    rate = HitRate(**{"subject": node, "node": node, **made, **more})
+    return rate.replaced(misses_by_cause=miss_parts(rate))
+
+
+def without_window(rate: HitRate, why: str) -> HitRate:
+    """The same where there was no window, which `why` explains: only that over its lifetime is known."""
+    untold = Unknown(why)
+    unknown = dict.fromkeys(("hits", "misses", "ratio", "reads_per_second", "fill_ratio"), untold)
+    return rate.replaced(**unknown, course=(), misses_by_cause=())
+
+
+def course(seen: Sequence[Counters]) -> tuple[Point, ...]:
+    """The hit rate from each look to the next, at the time of the latter; none where fewer than FEW_BETWEEN were read.
+
+    Nothing where there are but two looks, or none of it is known: a line of one point tells nothing.
+    """
+    points = [Point(round(after.at, 3), _ratio(before, after)) for before, after in itertools.pairwise(seen)]
+    return tuple(points) if len(points) > 1 and any(point.value is not None for point in points) else ()
+
+
+def _ratio(before: Counters, after: Counters) -> float | None:
+    ends = [known(value) for value in (before.hits, after.hits, before.misses, after.misses)]
+    if None in ends:
+        return None
+    hits, misses = (ends[1] or 0) - (ends[0] or 0), (ends[3] or 0) - (ends[2] or 0)
+    reads = hits + misses
+    return round(hits / reads, 6) if min(hits, misses) >= 0 and reads >= FEW_BETWEEN else None
 
 
 def with_shares(rates: Sequence[HitRate]) -> list[HitRate]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from opsdoc.model import known
+from opsdoc.signals import cache_zone
 from opsdoc.signals.amounts import duration, number, percent
 from opsdoc.signals.cache_case import Case
 from opsdoc.signals.cache_words import of_limit, reads
@@ -29,6 +30,12 @@ NEXT_STEPS: Mapping[Cause, str] = {
 }
 
 
+def next_step(cause: Cause, rate: HitRate | None) -> str:
+    """What to do about it, in the words of the product where it has words of its own."""
+    special = cache_zone.NEXT_STEPS if rate is not None and rate.product == cache_zone.PRODUCT else {}
+    return special.get(cause) or NEXT_STEPS[cause]
+
+
 def told(rate: HitRate) -> str:
     """`hits in 10 % of 6,000 reads in 2.0 s (99 % over its lifetime)`."""
     share, count = rate.miss_share, rate.reads or 0
@@ -36,7 +43,9 @@ def told(rate: HitRate) -> str:
         return "was not read in the window"
     lifetime = known(rate.lifetime_ratio)
     over = "" if lifetime is None else f" ({percent(lifetime)} over its lifetime)"
-    return f"hits in {percent(1 - share)} of {reads(count, rate.window_seconds)}{over}"
+    stale = known(rate.stale)
+    late = f", {stale:,} of them on what was over its time" if stale else ""
+    return f"hits in {percent(1 - share)} of {reads(count, rate.window_seconds)}{over}{late}"
 
 
 def why(cause: Cause, case: Case) -> str:
@@ -62,6 +71,8 @@ def _evicted(case: Case, rate: HitRate) -> str:
     beside = f" while {written:,} were written" if written else ""
     evicted, unread = known(rate.evicted) or 0, known(rate.evicted_unread)
     never = f", {percent(unread / evicted)} of them never read" if unread and evicted else ""
+    if rate.product == cache_zone.PRODUCT:  # which counts none: the folder tells, and what is missed again
+        return f"it is too small, about {number(evicted, 'answer was', 'answers were')} evicted{_memory(case)}"
     return f"it is too small, {number(evicted, 'key was', 'keys were')} evicted{beside}{never}{_memory(case)}"
 
 
@@ -69,6 +80,8 @@ def _memory(case: Case) -> str:
     """`; 4.0 of 4.0 MiB used (allkeys-lru)`."""
     health = case.health
     used, limit = (known(health.memory_used), known(health.memory_limit)) if health else (None, None)
+    if health is not None and health.product == cache_zone.PRODUCT:
+        return cache_zone.too_small(health)
     if health is None or used is None or not limit:
         return ""
     policy = known(health.policy)
@@ -91,6 +104,8 @@ def _wave(case: Case, rate: HitRate) -> str:
 
 def _expired(case: Case, rate: HitRate) -> str:
     misses, expired = known(rate.misses) or 0, known(rate.expired) or 0
+    if rate.product == cache_zone.PRODUCT:
+        return f"{expired:,} of {misses:,} misses were for answers that were kept, and over their time"
     return f"keys are over their time when they are read, {expired:,} expired beside {number(misses, 'miss', 'misses')}"
 
 
@@ -136,6 +151,8 @@ def confidence(case: Case, cause: Cause | None = None) -> str:
     if rate is None:
         return "told by the node itself"
     said = [reads(rate.reads, rate.window_seconds) if rate.reads is not None else "reads are not known"]
+    if cause == "eviction" and rate.product == cache_zone.PRODUCT:
+        said.append("evictions told by the folder of the zone and by URLs that are missed again")
     if cause == "penetration" and known(rate.fill_ratio) is None:
         said.append("fills told by the number of keys alone")
     if known(rate.keys) and case.expires == 0:

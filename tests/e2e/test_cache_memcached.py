@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import threading
 import time
 
 import pytest
@@ -41,24 +40,14 @@ def server():
 @contextlib.contextmanager
 def load(one, step):
     """A step that is repeated over a connection of its own until the block ends, once it was done five times."""
-    over, steps = threading.Event(), itertools.count()
-    done = [0]
 
-    def run():
-        with contextlib.closing(one.client()) as client:
-            while not over.is_set():
-                step(client)
-                done[0] = next(steps)
-                time.sleep(0.005)
+    def calmly(client):
+        step(client)
+        time.sleep(0.005)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        wait_until(lambda: done[0] >= 5, "a load")
+    with one.load(calmly) as running:
+        running.wait_steps(5)
         yield
-    finally:
-        over.set()
-        thread.join(10)
 
 
 def stats_of(one):
@@ -110,16 +99,19 @@ def test_eviction_and_items_that_nobody_ever_read(look, server):
 
 
 def test_what_is_over_its_time(look, server):
-    one = server("-o", "no_lru_crawler,no_lru_maintainer")  # they would take it away before it is asked for
-    keys = names(8000)
-    fill(one, keys, ttl=1)
-    with contextlib.closing(one.client()) as client:
-        wait_until(lambda: not client.get_many(keys[-1:]), "the last to be over its time")
-    numbers = itertools.count()
-    with load(one, lambda client: client.get_many([keys[n % 7999] for n in itertools.islice(numbers, 5)])):
-        run = look(one)
-    assert rate(run, one)["expired"] > 100
-    assert run.findings[0]["rule"] in ("cache.expired", "cache.expiry-wave")  # there are far fewer items afterwards
+    one = server()
+
+    def expire(client):
+        for key in names(20):
+            client.set_many([key], ttl=-1)  # over at once, and asked for before the next takes its place
+            client.get_many([key])
+
+    with load(one, expire):
+        run = look(one, "--window", "2s")
+    seen = rate(run, one)
+    assert seen["expired"] > 100
+    assert max(seen["misses_by_cause"], key=lambda part: part["misses"])["cause"] == "expired"
+    assert run.findings[0]["rule"] == "cache.expired"
 
 
 def test_penetration_and_a_cache_that_is_well(look, server):

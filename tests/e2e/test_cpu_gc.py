@@ -70,3 +70,22 @@ def test_compilers_without_end_are_named(opsdoc, start):
         assert heap["id"] in finding["evidence"]
         assert heap["compile_time"] > 0.1
         assert "cpu.gc" in finding["ruled_out"]
+
+
+def test_direct_buffers_at_their_limit_are_named(opsdoc, start):
+    with start(jdk.direct_cache).hot() as program:
+        assert program.facts["replaced"] > 0
+        run = opsdoc.json("cpu", "--pid", program.pid, *NO_CODE, *CALM)
+        finding = run.finding("gc.direct-buffers")
+        assert finding["severity"] == "warning"
+        assert f"direct buffers of com.acme.DirectCache (pid {program.pid}) are at their limit: " in finding["summary"]
+        assert "of 192 MiB beside its heap, and " in finding["summary"]
+        assert "MaxDirectMemorySize" in finding["next_step"]
+        (heap,) = run.of("heap")
+        assert heap["cause"] == "System.gc()"
+        assert heap["direct_max"] == 192 * MIB
+        assert heap["beside"] > 0.8 * 192 * MIB
+        assert heap["full"] > 0
+        for other in run.findings:
+            if other["rule"] == "cpu.gc" and other["severity"] != "ok":
+                assert other["next_step"] == finding["next_step"]

@@ -207,6 +207,15 @@ def test_cpu_hot_blames_the_heap(opsdoc, gc_jvm):
     assert "MiB" in cause(run)["summary"]
 
 
+@pytest.mark.xdist_group("java")
+def test_a_storm_of_misses_is_blamed_on_a_full_heap(opsdoc, gc_jvm):
+    crowded = ("--limit", "gc.cpu=0.02:0.04", "--limit", "gc.time=0.1:0.3", *CALM)  # it gets little CPU then
+    run = opsdoc.json("run", "cache-miss-storm", "-p", f"pid={gc_jvm.pid}", "-p", "since=10s", *crowded)
+    (blamed,) = [finding for finding in run.findings if finding["rule"] == "cache-miss-storm.cause"]
+    assert blamed["summary"].startswith("the heap that is used as a cache is full: ")
+    assert "MiB" in blamed["summary"]
+
+
 @pytest.mark.box
 @pytest.mark.usefixtures("quiet_box")
 def test_cpu_hot_of_an_idle_program_is_not_cpu(opsdoc, idle_python):

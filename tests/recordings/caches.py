@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from servers import memcached, programs, redis
+from servers import memcached, nginx_scenes, programs, redis
 from servers.redis_client import Client, Step, aside, fill, names, penetration
 
 
@@ -23,6 +23,28 @@ class Caches:
             raise
         self.pid = one.pid
         self.facts: dict[str, object] = {"url": getattr(one, "url", ""), "server": one.address}
+
+    def stop(self) -> None:
+        self._made.close()
+
+
+class CachedSite:
+    """An nginx with a cache that has answered a thousand requests for so many URLs, as a program is handled here."""
+
+    def __init__(self, words: str, urls: int, zone: str = "pages:1m max_size=100m", *, hidden: bool = False,
+                 cookie: str = "", log: str = "opsdoc") -> None:  # fmt: skip
+        self._made = contextlib.ExitStack()
+        path = f"proxy_cache_path <here>/cache levels=1:2 keys_zone={zone};\n"
+        scene = nginx_scenes.Scene(path + nginx_scenes.site("server <a>;", f"proxy_cache pages; {words}"), {"a": "ok"})
+        nginx = self._made.enter_context(scene.up(log=log)).nginx
+        self.pid = nginx.pid
+        self.facts: dict[str, object] = {}
+        nginx.request([f"/shop/{number}" for number in range(urls)], 1000, 4)
+        if cookie:
+            nginx.request("/cart", 600, 4, headers={"Cookie": cookie})
+        nginx.log_written()
+        if hidden:
+            nginx.folder.chmod(0o700)
 
     def stop(self) -> None:
         self._made.close()

@@ -7,6 +7,7 @@ import ctypes
 import functools
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -86,6 +87,24 @@ def schema() -> jsonschema.Draft202012Validator:
     command = [sys.executable, "-m", "opsdoc", "schema", "report"]
     done = subprocess.run(command, capture_output=True, check=True, timeout=60, cwd="/")
     return jsonschema.Draft202012Validator(json.loads(done.stdout))
+
+
+def told_early(*args: object, until: bytes, env: dict[str, str] | None = None) -> tuple[bytes, int]:
+    """What a run tells on a terminal until it has told something; then it is interrupted. With its exit code."""
+    watching, terminal = pty.openpty()
+    command = [sys.executable, "-m", "opsdoc", *map(str, args)]
+    env = {**os.environ, "TERM": "xterm", **(env or {})}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=terminal, env=env, cwd="/") as run:
+        os.close(terminal)
+        told = b""
+        while until not in told:
+            told += os.read(watching, 4096)  # fails when the run has ended
+        run.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # at its end the terminal is gone
+            while os.read(watching, 4096):
+                pass
+    os.close(watching)
+    return told, run.returncode
 
 
 # Limits for tests on a box that is busy with others: what its CPUs do is no finding, nor a process as a whole.

@@ -146,6 +146,12 @@ def hostile_names(*args: str) -> Program:
     return java("HostileNames", *args, options=ATTACHABLE)
 
 
+def direct_cache(pages: int = 190, most: str = "192m", **more: object) -> Program:
+    """A cache of pages of 1 MiB in direct buffers, of which there may be as many as `most`; `hot` replaces them."""
+    options = (*ATTACHABLE, "-Xmx64m", "-Xms16m", f"-XX:MaxDirectMemorySize={most}")
+    return java("DirectCache", pages, options=options, **more)
+
+
 def gc_bound(full: float = 0.84) -> Program:
     """A heap so full that the collector works most of the time; `hot()` puts the measured `gc_share` into facts."""
     return java("GcBound", full, options=(*ATTACHABLE, "-Xmx64m", "-Xms64m"))

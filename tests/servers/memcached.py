@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import socket
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from servers.programs import Program, lacking, wait_until
 from servers.redis import below_a_shell, certificates, free_ports, refuse_dead
+from servers.redis_client import Load, Step, load
 
 
 class Client:
@@ -38,20 +40,24 @@ class Client:
 
     def set_many(self, keys: Iterable[str], *, size: int = 100, ttl: int = 0) -> None:
         value = b"v" * size
-        for key in keys:
-            self._socket.sendall(b"set %b 0 %d %d\r\n%b\r\n" % (key.encode(), ttl, size, value))
-            answer = self._line()
-            assert answer == b"STORED", answer
+        for batch in _batches(keys):
+            self._socket.sendall(
+                b"".join(b"set %b 0 %d %d\r\n%b\r\n" % (key.encode(), ttl, size, value) for key in batch)
+            )
+            for _ in batch:
+                answer = self._line()
+                assert answer == b"STORED", answer
 
     def get_many(self, keys: Iterable[str]) -> int:
         """How many of the keys were there."""
         found = 0
-        for key in keys:
-            self._socket.sendall(b"get %b\r\n" % key.encode())
-            while (line := self._line()) != b"END":
-                assert line.startswith(b"VALUE "), line
-                found += 1
-                self._file.read(int(line.split()[3]) + 2)
+        for batch in _batches(keys):
+            self._socket.sendall(b"".join(b"get %b\r\n" % key.encode() for key in batch))
+            for _ in batch:
+                while (line := self._line()) != b"END":
+                    assert line.startswith(b"VALUE "), line
+                    found += 1
+                    self._file.read(int(line.split()[3]) + 2)
         return found
 
     def wait(self, seconds: float) -> None:
@@ -67,6 +73,13 @@ class Client:
         if not line.endswith(b"\r\n"):
             raise ConnectionError(f"the server hung up: {line!r}")
         return line[:-2]
+
+
+def _batches(keys: Iterable[str]) -> Iterator[list[str]]:
+    """As many keys as are sent at once."""
+    left = iter(keys)
+    while batch := list(itertools.islice(left, 100)):
+        yield batch
 
 
 class Memcached:
@@ -119,6 +132,9 @@ class Memcached:
 
     def client(self) -> Client:
         return Client(str(self.socket) if self.mode == "unix" else ("127.0.0.1", self.port))
+
+    def load(self, step: Step) -> contextlib.AbstractContextManager[Load]:
+        return load(self.client(), step)
 
     def frozen(self) -> contextlib.AbstractContextManager[Program]:
         """As SIGSTOP leaves it: the kernel still accepts connections."""

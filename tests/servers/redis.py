@@ -31,6 +31,8 @@ NODE_TIMEOUT = 2000  # milliseconds until a cluster takes a node for dead
 DOWN_AFTER = 1500  # the same of a Sentinel
 MASTER = "shop"
 SLOTS = 16384
+SIX = 6  # nodes of a cluster
+FORMING = 1000  # milliseconds of the same while it forms: a master waits that long before it says ok
 
 _BELOW_A_SHELL = (
     '"$@" >"$0" 2>&1 & server=$!; printf \'{"ready": true, "pid": %d}\\n\' $server; '
@@ -318,27 +320,37 @@ class Cluster(NamedTuple):
         return dict(line.split(":", 1) for line in lines)
 
 
-def _knows_all(node: Redis) -> bool:
+def _knows(node: Redis, followers: int) -> bool:
     """Whether a node sees the cluster as it is to be; gossip takes a moment."""
-    seen = node.do("CLUSTER", "NODES").decode()
-    return b"cluster_state:ok" in node.do("CLUSTER", "INFO") and seen.count("slave") == seen.count("master") == 3
+    seen = node.do("CLUSTER", "NODES")
+    if b"handshake" in seen or seen.count(b"connected") != SIX:
+        return False
+    return not followers or (b"cluster_state:ok" in node.do("CLUSTER", "INFO") and seen.count(b"slave") == followers)
 
 
 @contextlib.contextmanager
-def cluster(**options: object) -> Iterator[Cluster]:
+def cluster(*, cluster_node_timeout: int = NODE_TIMEOUT, **options: object) -> Iterator[Cluster]:
     """Six nodes that all say `ok`, each master with a third of the slots and one replica."""
-    if shutil.which("redis-cli") is None:
-        lacking("redis-cli is not installed")
-    how = {"cluster-enabled": "yes", "cluster-config-file": "nodes.conf", "cluster-node-timeout": NODE_TIMEOUT}
+    how = {"cluster-enabled": "yes", "cluster-config-file": "nodes.conf", "cluster-node-timeout": FORMING}
     with contextlib.ExitStack() as stack:
-        nodes = [_made(stack, port=port, **how, **options) for port in free_ports(6)]
-        command = ["redis-cli", "--cluster", "create", *(node.address for node in nodes), "--cluster-replicas", "1"]
-        subprocess.run([*command, "--cluster-yes"], check=True, capture_output=True, timeout=60)
+        nodes = tuple(_made(stack, port=port, **how, **options) for port in free_ports(SIX))
+        masters, replicas = nodes[: SIX // 2], nodes[SIX // 2 :]
+        for number, node in enumerate(nodes):
+            node.do("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            for other in nodes[:number]:
+                node.do("CLUSTER", "MEET", "127.0.0.1", other.port)
+        for number, master in enumerate(masters):
+            part = SLOTS // len(masters)
+            last = SLOTS - 1 if master is masters[-1] else (number + 1) * part - 1
+            master.do("CLUSTER", "ADDSLOTSRANGE", number * part, last)
         for node in nodes:
-            wait_until(functools.partial(_knows_all, node), "the cluster to form")
-        masters = [node for node in nodes if node.info()["role"] == "master"]
-        followers = [node for node in nodes if node not in masters]
-        for node in followers:
-            wait_until(lambda node=node: node.info()["master_link_status"] == "up", "replicas to follow")
-        by_port = {int(node.info()["master_port"]): node for node in followers}
-        yield Cluster(tuple(masters), tuple(by_port[master.port] for master in masters))
+            wait_until(functools.partial(_knows, node, 0), "nodes to meet")
+        for master, replica in zip(masters, replicas, strict=True):
+            replica.do("CLUSTER", "REPLICATE", master.do("CLUSTER", "MYID"))
+        for node in nodes:
+            wait_until(functools.partial(_knows, node, len(replicas)), "the cluster to form")
+        for replica in replicas:
+            wait_until(lambda replica=replica: replica.info()["master_link_status"] == "up", "replicas to follow")
+        for node in nodes:
+            node.do("CONFIG", "SET", "cluster-node-timeout", cluster_node_timeout)
+        yield Cluster(masters, replicas)

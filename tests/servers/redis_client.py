@@ -54,6 +54,10 @@ class Client:
             replies += [self._reply() for _ in batch]
         return replies
 
+    def send(self, *words: Word) -> None:
+        """A command whose reply is not waited for."""
+        self._socket.sendall(_packed(words))
+
     def info(self) -> dict[str, str]:
         """INFO all, by field."""
         return dict(line.split(":", 1) for line in self.do("INFO", "all").decode().splitlines() if ":" in line)
@@ -99,13 +103,13 @@ def _packed(words: Sequence[Word]) -> bytes:
 
 # ── loads ────────────────────────────────────────────────────────────────────────────────────────
 
-Step = Callable[[Client], None]
+Step = Callable[[Any], object]  # of a client, also one of another cache
 
 
 class Load:
     """A thread that repeats a step over a connection of its own."""
 
-    def __init__(self, client: Client, step: Step) -> None:
+    def __init__(self, client: Any, step: Step) -> None:
         self.steps = 0
         self._client = client
         self._step = step
@@ -136,7 +140,7 @@ class Load:
 
 
 @contextlib.contextmanager
-def load(client: Client, step: Step) -> Iterator[Load]:
+def load(client: Any, step: Step) -> Iterator[Load]:
     """A load, once it has begun, until the block ends."""
     running = Load(client, step)
     try:

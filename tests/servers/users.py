@@ -21,6 +21,7 @@ from pathlib import Path
 from servers.programs import HERE, group_of, lacking
 
 NOBODY = "nobody"
+_DRIVERS = ("psycopg", "psycopg-binary", "PyMySQL")  # of extras
 
 
 def _works_for(user: str, python: str) -> bool:
@@ -90,7 +91,10 @@ def install_for(user: str = NOBODY) -> Path:
         env={"PATH": os.environ["PATH"]},
     )
     site = next(folder.glob("lib/python3*/site-packages"))
-    for key, distribution in _needed("opsdoc", {}).items():
+    found: dict[str, metadata.Distribution] = {}
+    for name in ("opsdoc", *_DRIVERS):
+        _needed(name, found)
+    for key, distribution in found.items():
         for file in distribution.files or []:
             source = Path(str(distribution.locate_file(file)))
             if key == "opsdoc" or not source.is_file() or "__pycache__" in file.parts:

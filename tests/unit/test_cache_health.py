@@ -48,8 +48,8 @@ def node(name=NODE, **more):
 
 def cluster(**more):
     """Six nodes as redis-cli makes them: three masters, a replica of each."""
-    members = tuple(Member(f"n{i}", "master", 5461, "master", answers=True) for i in range(3))
-    members += tuple(Member(f"n{i}", "replica", 0, "slave", answers=True) for i in range(3, 6))
+    members = tuple(Member(f"n{i}", "master", slots=5461, flags="master", answers=True) for i in range(3))
+    members += tuple(Member(f"n{i}", "replica", slots=0, flags="slave", answers=True) for i in range(3, 6))
     made = {
         "state": "ok",
         "states": {"ok": 6},
@@ -249,7 +249,7 @@ def test_well_is_told_with_what_was_looked_at():
     found = fine(node(), sample)["cache.healthy"]
     assert found.summary == (
         f"{NODE} is well: memory 100 % of its limit, where it evicts, 20 clients, PING 0.2 ms, no big key (looked at "
-        "20,000 of 1,200,000 keys in 0.9 s)"
+        "20,000 of 1,200,000 keys in 900 ms)"
     )
     assert fine(node("a"), node("b", clients=5))["cache.healthy"].summary.startswith("2 nodes are well: ")
     assert findings() == []
@@ -261,7 +261,7 @@ def test_well_is_told_with_what_was_looked_at():
 def frozen(**more):
     """A master stopped with SIGSTOP. `CLUSTER INFO` says ok for up to the node timeout."""
     members = list(cluster().members)
-    members[0] = Member("n0", "master", 5462, "master", answers=False, why="no answer in 1.0 s")
+    members[0] = Member("n0", "master", slots=5462, flags="master", answers=False, why="no answer in 1.0 s")
     return cluster(unreachable=("n0",), members=tuple(members), **{"states": {"ok": 5}, **more})
 
 
@@ -305,7 +305,7 @@ def test_a_failed_cluster_is_told_with_its_slots_and_its_setting():
 
 
 def test_after_the_failover_the_state_is_ok_and_the_missing_redundancy_is_told():
-    members = [Member("n0", "master", 0, "master,fail", answers=False, why="no answer in 1.0 s")]
+    members = [Member("n0", "master", slots=0, flags="master,fail", answers=False, why="no answer in 1.0 s")]
     after = cluster(
         unreachable=("n0",),
         failed=("n0",),
@@ -322,7 +322,7 @@ def test_after_the_failover_the_state_is_ok_and_the_missing_redundancy_is_told()
 
 
 def test_a_dead_replica_is_a_warning_and_an_unknown_node_is_not():
-    members = (Member("n3", "replica", 0, answers=False),)
+    members = (Member("n3", "replica", slots=0, answers=False),)
     assert only(cluster(unreachable=("n3",), members=members)).severity is WARNING
     assert only(cluster(unreachable=("n9",))).severity is CRITICAL
 
@@ -351,7 +351,7 @@ def test_other_trouble_of_a_cluster(facts, rule, words):
 
 
 def test_uneven_slots_name_the_master_that_has_most():
-    members = (Member("n0", "master", 12_000), Member("n1", "master", 2192), Member("n2", "master", 2192))
+    members = tuple(Member(f"n{i}", "master", slots=slots) for i, slots in enumerate((12_000, 2192, 2192)))
     found = only(cluster(slot_imbalance=2.2, load_imbalance=2.4, members=members))
     assert (found.rule, found.severity) == ("cache.uneven", WARNING)
     assert found.summary == (
@@ -472,10 +472,10 @@ def test_big_keys_are_one_finding_with_the_coverage_of_the_sample():
     assert found.summary == (
         rf"the hash a\n\x1b[31m on {NODE} takes 300 MiB: who reads all of it holds up everybody else; 1 more: b"
     )
-    assert found.confidence == "looked at 20,000 of 1,200,000 keys in 0.9 s"
+    assert found.confidence == "looked at 20,000 of 1,200,000 keys in 900 ms"
     assert bad(key("small", 1000)) == []
     unknown = only(key("b", 2 * MIB), sample.replaced(of=DENIED))
-    assert unknown.confidence == "looked at 20,000 keys, of how many is unknown in 0.9 s"
+    assert unknown.confidence == "looked at 20,000 keys, of how many is unknown in 900 ms"
 
 
 # ── the rules of the house ───────────────────────────────────────────────────────────────────────

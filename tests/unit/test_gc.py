@@ -240,6 +240,48 @@ def test_the_next_step_follows_from_the_numbers(changes, step):
     assert step in finding.next_step
 
 
+CALLED = {"cause": "System.gc()", "full": 9, "beside": 180 * MIB, "direct_max": 192 * MIB}
+
+
+def test_direct_buffers_at_their_limit_are_named_by_what_asks_for_room():
+    findings = found(process(), a_heap(**CALLED))
+    assert bad(findings) == [("gc.direct-buffers", "warning")]
+    assert findings[0].summary == (
+        "direct buffers of com.acme.GcBound (pid 7) are at their limit: 180.0 of 192 MiB beside its heap, and "
+        "9 full collections in 2 s that the program asked for (System.gc()) to make room"
+    )
+    assert findings[0].threshold.value == 180 / 192
+    with_gc = found(process(), a_heap(**CALLED, gc_time=0.5))
+    assert bad(with_gc) == [("cpu.gc", "critical"), ("gc.direct-buffers", "warning")]
+    assert with_gc[0].next_step == findings[0].next_step
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cause": "G1 Evacuation Pause"},
+        {"cause": None},
+        {"full": 0, "pauses": 0},
+        {"beside": 100 * MIB},
+        {"beside": Unknown("its memory could not be read")},
+        {"direct_max": Unknown("this JVM does not export it")},
+    ],
+)
+def test_direct_buffers_are_not_blamed_without_their_marks(changes):
+    assert bad(found(process(), a_heap(**{**CALLED, **changes}))) == []
+
+
+def test_memory_beside_the_heap():
+    now, then = answer(3.0, later()), answer(1.0, G1)
+    now.value.update(anonymous=300 * MIB, most_direct=192 * MIB)
+    one = heap(7, "heap of 7 java", then, now)
+    assert (one.beside, one.direct_max) == ((300 - 64 - 5) * MIB, 192 * MIB)
+    now.value.update(anonymous=1, most_direct=None)
+    one = heap(7, "heap of 7 java", then, now)
+    assert (one.beside, one.direct_max) == (0, one.max)
+    assert isinstance(measured(later()).beside, Unknown)
+
+
 def test_serial_gc_collects_in_the_vm_thread():
     serial = a_heap(**FULL, collector="Serial")
     vm = code("vm", 0.8, threads=1)

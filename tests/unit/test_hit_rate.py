@@ -7,16 +7,19 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from opsdoc.model import Severity, Unknown
 from opsdoc.signals import cache_cause
 from opsdoc.signals.alike import MOST
 from opsdoc.signals.cache_case import Case, cases_of
 from opsdoc.signals.cache_facts import CacheCluster, CacheNode, SentinelView
-from opsdoc.signals.cache_words import of_limit, reads, size
+from opsdoc.signals.cache_words import of_limit, reads, size, so_far
 from opsdoc.signals.hit_rate import HitRate, Limits, judge
 from opsdoc.signals.hit_rate_cause import cause_of, wave_marks
-from opsdoc.signals.hit_rate_samples import Counters, hit_rate, together, was_reset, with_shares
+from opsdoc.signals.hit_rate_misses import miss_parts
+from opsdoc.signals.hit_rate_samples import Counters, hit_rate, together, was_reset, with_shares, without_window
 from opsdoc.signals.hit_rate_words import NEXT_STEPS
 from opsdoc.verdict import ranked
 
@@ -117,6 +120,61 @@ def test_a_reset_or_a_restart_gives_no_negative_rate_and_no_rate_at_all(before, 
     assert (told.rule, told.severity) == ("cache.not-judgeable", UNKNOWN)
     assert "is not judgeable yet" in told.summary
     assert "run it again" in told.next_step
+
+
+def test_looks_within_the_window_tell_its_course():
+    looks = [Counters(float(at), hits=hits, misses=misses) for at, hits, misses in
+             ((10, 1000, 0), (11, 1090, 10), (12, 1100, 20), (13, 1110, 110), (14, 1110, 210))]  # fmt: skip
+    found = hit_rate(NODE, looks[0], looks[-1], looks[1:-1])
+    assert [(point.at, point.value) for point in found.course] == [(11, 0.9), (12, None), (13, 0.1), (14, 0.0)]
+    assert hit_rate(NODE, looks[0], looks[-1]).course == ()  # two looks are one point
+    assert hit_rate(NODE, looks[0], looks[0], [looks[0]]).course == ()  # nothing was read
+    assert hit_rate(NODE, looks[1], looks[0], [looks[0]]).course == ()  # a reset
+    denied = Counters(11.0, hits=DENIED, misses=DENIED)
+    assert [point.value for point in hit_rate(NODE, looks[0], looks[-1], [denied, looks[3]]).course] == [
+        None, None, 0.0,
+    ]  # fmt: skip
+    untold = without_window(found, "no window")
+    assert (untold.course, untold.misses_by_cause, untold.ratio) == ((), (), Unknown("no window"))
+
+
+# ── misses by cause ──────────────────────────────────────────────────────────────────────────────
+
+
+def parts_of(**told):
+    return {part.cause: part.misses for part in miss_parts(rate(**told))}
+
+
+def test_misses_by_cause_follow_the_verdict():
+    assert parts_of(**EVICTION) == {"evicted": 5364, "expired": 0, "never filled": 0, "other": 0}
+    assert parts_of(**WAVE) == {"expired": 900, "evicted": 0, "never filled": 0, "other": 0}
+    assert parts_of(**PENETRATION)["never filled"] == 5388
+    assert parts_of(**COLD)["other"] == 790
+    assert parts_of(hits=10, misses=100, checks=60, sets=100)["only checked"] == 50  # the hits may have been checks
+    assert parts_of(hits=10, misses=100, bypassed=70, sets=None, keys=None)["bypassed"] == 70
+    assert parts_of(hits=10, misses=0) == {}
+    assert parts_of(hits=DENIED, misses=DENIED) == {}
+
+
+def test_misses_by_what_cannot_be_counted_are_unknown():
+    found = miss_parts(rate(hits=10, misses=100, evicted=DENIED, sets=DENIED, fill_ratio=DENIED, keys=None, expired=30))
+    told = {part.cause: part.misses for part in found}
+    assert told == {"expired": 30, "evicted": DENIED, "never filled": DENIED, "other": 70}
+
+
+COUNT = st.none() | st.just(DENIED) | st.integers(0, 5000)
+
+
+@given(st.integers(0, 3000), st.integers(0, 3000), *[COUNT] * 6)
+def test_misses_by_cause_are_all_misses_and_no_more(hits, misses, evicted, expired, sets, checks, bypassed, keys):
+    ratio = sets / misses if isinstance(sets, int) and misses else sets if isinstance(sets, Unknown) else None
+    found = miss_parts(
+        rate(hits=hits, misses=misses, evicted=evicted, expired=expired, sets=sets, fill_ratio=ratio,
+             checks=checks, bypassed=bypassed, keys=keys)
+    )  # fmt: skip
+    told = [part.misses for part in found if isinstance(part.misses, int)]
+    assert sum(told) == misses
+    assert min(told, default=0) >= 0
 
 
 def test_what_was_denied_stays_unknown_and_what_a_product_lacks_does_not_apply():
@@ -562,6 +620,13 @@ def test_the_table_has_each_rule_once_and_each_limit_a_source():
     assert all(limit.source for limit in Limits())
     names = {f"hit_rate.{name}" for name in Limits._fields}
     assert names.isdisjoint(rules)
+
+
+def test_what_is_known_before_the_window():
+    told = "1 node answers, at a hit rate of 99 % over the lifetime; the hit rate of now is known in 2.0 s"
+    assert so_far(1, (), 99, 1, 2.0) == told
+    assert so_far(0, ("a", "b"), 0, 0, 60.0) == "a and b do not answer; the hit rate of now is known in 60 s"
+    assert so_far(3, ("a",), 0, 0, 2.0).startswith("a does not answer; 3 nodes answer, unread; ")
 
 
 def test_sizes_and_reads():

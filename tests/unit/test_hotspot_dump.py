@@ -299,4 +299,4 @@ def test_hostile_input_takes_linear_time(piece: bytes) -> None:
     data = b'Full thread dump X (1 m):\n\n"a" #1 tid=0x9 nid=0x9 r\n' + piece * (400_000 // len(piece))
     began = time.process_time()
     parse(data)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 10  # quadratic would be minutes

@@ -168,7 +168,7 @@ def test_logs_limits_caches_and_workers():
         ("per_server", "conn", "10", True, 503, "/api"),
     ]
     assert conf.cache_zones == (
-        CacheZone("pages", "/etc/nginx/cache", 1 << 30, 3600, Place("/etc/nginx/nginx.conf", 37)),
+        CacheZone("pages", "/etc/nginx/cache", 1 << 30, 3600, Place("/etc/nginx/nginx.conf", 37), 2 << 20),
     )
     (page,) = conf.status_pages
     assert (page.kind, page.listen, page.tls, page.location) == (

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from opsdoc.clients.accounts import Account
 from opsdoc.clients.remoting import Server
 from opsdoc.clients.rocketmq import Call, Messages
+from opsdoc.clients.rocketmq_account import Account
 from opsdoc.host import Answer, Host
 from opsdoc.looks import rocketmq_facts, rocketmq_offsets, rocketmq_report, rocketmq_retries, rocketmq_rows
 from opsdoc.looks.rocketmq_broker import health

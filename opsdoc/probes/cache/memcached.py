@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 from opsdoc.clients.memcached import Server
 from opsdoc.host import Host
 from opsdoc.looks import memcached as looks
+from opsdoc.looks.memcached_watch import watch
 from opsdoc.model import Observation, Total, Unseen, UsageError, Window
-from opsdoc.options import Duration, Opt, Rows, WindowLength
+from opsdoc.options import Duration, Opt, Rows, TlsCa, WindowLength
 from opsdoc.probes import probe
 from opsdoc.signals import cache_cause, cache_health, hit_rate
 from opsdoc.signals.cache_facts import CacheNode, Slab
 from opsdoc.signals.hit_rate_facts import HitRate
 
-_TOUCHES = ("each server: one connection that is closed at the end; asks for `stats` twice, which change nothing",)
+_TOUCHES = (
+    (
+        "each server: one connection that is closed at the end; asks for `stats` at both ends of the window and three "
+        "times within it, which change nothing"
+    ),
+)
 
 
 @probe(
@@ -31,7 +36,7 @@ def memcached(
     *,
     server: Annotated[list[str], Opt("HOST:PORT or /PATH of a unix socket", "HOST:PORT")],
     tls: Annotated[bool, Opt("speak TLS", group="How to get in")] = False,
-    tls_ca: Annotated[Path | None, Opt("the authority of the certificates", "FILE", group="How to get in")] = None,
+    tls_ca: TlsCa = None,
     window: WindowLength = Duration(2),
     rows: Rows = 5,
 ) -> Iterator[Observation | Unseen | Total | Window]:
@@ -43,4 +48,4 @@ def memcached(
     if not server:
         raise UsageError("--server is empty: write HOST:PORT")
     servers = [Server.of(one, tls=tls or tls_ca is not None, ca=tls_ca) for one in server]
-    yield from looks.items(looks.watch(host, servers, window), window, rows)
+    yield from looks.items(watch(host, servers, window), window, rows)

@@ -10,7 +10,7 @@ from opsdoc.clients.redis_target import Target
 from opsdoc.host import Host
 from opsdoc.looks import redis_report, redis_watch
 from opsdoc.model import Observation, Total, Unseen, UsageError, Window
-from opsdoc.options import Duration, Opt, Rows, Url, WindowLength
+from opsdoc.options import Duration, Opt, PasswordEnv, PasswordFile, Rows, TlsCa, Url, WindowLength
 from opsdoc.probes import probe
 from opsdoc.signals import cache_cause, cache_health, hit_rate
 from opsdoc.signals.cache_facts import BigKey, CacheCluster, CacheNode, KeySample, SentinelView
@@ -20,8 +20,9 @@ MOST_SAMPLED = 100_000  # keys of a node; the time for them is bounded, too
 
 _TOUCHES = (
     (
-        "each node: one connection that is closed at the end; asks INFO twice and, once, for the slow log, the cluster "
-        "or the Sentinels, and three PINGs: they change nothing and count as no hit or miss"
+        "each node: one connection that is closed at the end; asks INFO twice, its counters three times within the "
+        "window and, once, for the slow log, the cluster or the Sentinels, and three PINGs: they change nothing and "
+        "count as no hit or miss"
     ),
     "each master: the sizes of 30 keys (--sample), with SCAN and MEMORY USAGE, which do not count, for at most 0.25 s",
     "nodes that these tell of are asked, too, with the same user and password",
@@ -41,9 +42,9 @@ def redis(
     url: Annotated[list[Url], Opt("redis://HOST:PORT, rediss:// for TLS, or unix:///PATH", "URL")],
     sample: Annotated[int, Opt("look at the size of so many keys of each master (0 = none)", "N")] = 30,
     user: Annotated[str | None, Opt("the user of an ACL", "NAME", group="How to get in")] = None,
-    password_env: Annotated[str | None, Opt("the variable with the password", "NAME", group="How to get in")] = None,
-    password_file: Annotated[Path | None, Opt("the file with the password", "FILE", group="How to get in")] = None,
-    tls_ca: Annotated[Path | None, Opt("the authority of the certificates", "FILE", group="How to get in")] = None,
+    password_env: PasswordEnv = None,
+    password_file: PasswordFile = None,
+    tls_ca: TlsCa = None,
     tls_cert: Annotated[Path | None, Opt("our certificate", "FILE", group="How to get in")] = None,
     tls_key: Annotated[Path | None, Opt("the key of our certificate", "FILE", group="How to get in")] = None,
     window: WindowLength = Duration(2),

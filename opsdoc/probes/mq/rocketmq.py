@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 from opsdoc.clients import tcp
-from opsdoc.clients.accounts import Account
 from opsdoc.clients.remoting import Server
+from opsdoc.clients.rocketmq_account import Account
 from opsdoc.host import Host
 from opsdoc.looks import rocketmq_proxy, rocketmq_report, rocketmq_watch
 from opsdoc.looks.rocketmq_cluster import Proxy, addresses, find
 from opsdoc.model import Malformed, Observation, Total, Unseen, UsageError, Window
-from opsdoc.options import Duration, Opt, Rows, WindowLength
+from opsdoc.options import Duration, Opt, Rows, TlsCa, WindowLength
 from opsdoc.probes import probe
 from opsdoc.signals import backlog, backlog_cause, broker_health, consumers
 from opsdoc.signals.backlog_facts import Backlog
@@ -53,7 +53,7 @@ def rocketmq(
     topic: Annotated[list[str], Opt("look at this topic only", metavar="NAME")] = [],  # noqa: B006 - never changed
     peek: Annotated[int, Opt("look at so many of the last dead letters of each group", metavar="N")] = 0,
     tls: Annotated[bool, Opt("speak TLS", group="How to get in")] = False,
-    tls_ca: Annotated[Path | None, Opt("the authority of the certificates", "FILE", group="How to get in")] = None,
+    tls_ca: TlsCa = None,
     user: Annotated[str | None, Opt("the access key", "ACCESSKEY", group="How to get in")] = None,
     password_env: Annotated[str | None, Opt("the variable with the secret key", "NAME", group="How to get in")] = None,
     password_file: Annotated[Path | None, Opt("the file with the secret key", "FILE", group="How to get in")] = None,
