@@ -109,7 +109,7 @@ class Point(NamedTuple):
 
 # ── observations ─────────────────────────────────────────────────────────────────────────────────
 
-Unit = Literal["", "cores", "ratio", "seconds", "bytes", "per_second", "count", "id", "hex", "command", "time"]
+Unit = Literal["", "cores", "ratio", "seconds", "bytes", "per_second", "count", "id", "hex", "command", "time", "step"]
 Show = Literal["main", "line", "full"]
 _NO_COLUMNS: Mapping[str, Unit] = MappingProxyType({})
 
@@ -121,6 +121,8 @@ class Meta(NamedTuple):
 
     A field may hold records: a tuple of one class of named tuples. `columns` has the units of their fields. The first
     field names a record, the first number is its size, and `failed`, where there is one, how much of that is bad.
+    Where the first field is a `step`, the records are steps of a way in their order; where there is a `depth`, they are
+    a tree, depth first.
     """
 
     title: str

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 from servers.fixtures import *  # noqa: F403
-from servers.fixtures import _hostile_jvm, _hot_jvm, _installed_for_nobody, _lukewarm_jvm  # noqa: F401
+from servers.fixtures import (  # noqa: F401
+    _hostile_jvm,
+    _hot_jvm,
+    _installed_for_nobody,
+    _lukewarm_jvm,
+    _mariadb_pair,
+    _postgresql_pair,
+)
 
 # Tests of one group run in one worker, so that what they share is started once.
 GROUPS = {
@@ -15,6 +22,8 @@ GROUPS = {
     "nobody": {"opsdoc_as_nobody"},
     "browser": {"browser"},
     "nginx": {"nginx_site", "newer_nginx"},
+    "postgresql": {"postgresql_pair"},
+    "mariadb": {"mariadb_pair"},
 }
 
 

@@ -8,6 +8,8 @@ from opsdoc.model import Meta, Observation
 from opsdoc.render import words
 from opsdoc.render.layout import Page, left, right, wrap
 from opsdoc.render.rows import INDENT, frames_of, write_everything, write_stack
+from opsdoc.render.trees import write_trees
+from opsdoc.render.ways import write_ways
 
 _GAP = "  "
 _LEAST_SUBJECT = 20
@@ -52,6 +54,9 @@ class Grid:
             self._line(subject, cells, "")
             frames = () if id(observation) in self._told else frames_of(observation)
             write_stack(self._page, frames, INDENT + 2, verbose=self._verbose)
+            if id(observation) not in self._told:
+                write_ways(self._page, observation, INDENT + 2)
+                write_trees(self._page, observation, INDENT + 2, verbose=self._verbose)
             if self._verbose:
                 write_everything(self._page, observation, INDENT + 2)
 
@@ -89,4 +94,4 @@ def _broken(title: str, width: int, height: int) -> list[str]:
 
 class _Column:
     def __init__(self, meta: Meta) -> None:
-        self.is_number = meta.unit not in ("", "command", "time", "hex")
+        self.is_number = meta.unit not in ("", "command", "time", "hex", "step")

@@ -28,6 +28,7 @@ _UNITS = {
     "count": "a count",
     "id": "an identifier",
     "hex": "hexadecimal",
+    "step": "a step of a way, in the order of its records",
     "command": "a command line",
     "time": "a time, RFC 3339",
 }

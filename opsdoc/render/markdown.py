@@ -14,6 +14,8 @@ from opsdoc.render.stack import Line, marked
 from opsdoc.render.story import Looked, Story, Told, clock, limit_words
 from opsdoc.render.tables import frames_of, table_of
 from opsdoc.render.timeline import timeline
+from opsdoc.render.trees import lines_of, trees_of
+from opsdoc.render.ways import ways_of
 
 _CAP = 32_000  # bytes
 # What Markdown obeys: anywhere in a text, and at its beginning.
@@ -131,6 +133,7 @@ class _Markdown:
             rows = [self._evidence(o) for o in told.evidence[: self._measure.rows]]
             yield _table(["kind", "of", "measured", "with"], [False, False, True, False], rows)
         yield from self._stacks(told.evidence[: self._measure.rows])
+        yield from self._trees(told.evidence[: self._measure.rows])
         ruled_out = [f.summary for f in self._story.ruled_out(told)] + self._story.ruled_out_unsaid(told)
         yield f"**Not it:** {self._items(ruled_out)}" if ruled_out else ""
         limit = limit_words(finding.threshold)
@@ -161,6 +164,19 @@ class _Markdown:
             yield f"Stack of {kind} {self._code(observation.subject)}, innermost call first:"
             yield self._fenced(said, "text")
 
+    def _trees(self, observations: Iterable[Observation]) -> Iterator[str]:
+        """The trees and the ways that were not shown yet."""
+        for observation in observations:
+            trees, ways = list(trees_of(observation, self._measure.rows)), list(ways_of(observation))
+            if not (trees or ways) or id(observation) in self._told:
+                continue
+            self._told.add(id(observation))
+            for way in ways:
+                yield f"{self._say(way.title.capitalize())}, {self._code(observation.subject)}: {self._say(way.line)}"
+            for tree in trees:
+                yield f"{self._say(tree.title.capitalize())}, {self._code(observation.subject)}:"
+                yield self._fenced(lines_of(tree), "text")
+
     def _looked(self) -> Iterator[str]:
         for result, looked in self._story.looked:
             name = f"{result.step} ({result.probe})" if result.step else result.probe
@@ -183,6 +199,7 @@ class _Markdown:
         elif len(table.records) < looked.total:
             yield self._say(table.extent)
         yield from self._stacks(record.observation for record in table.records)
+        yield from self._trees(record.observation for record in table.records)
 
     def _cost(self) -> Iterator[str]:
         cost = self._report.cost

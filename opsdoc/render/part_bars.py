@@ -11,8 +11,9 @@ from opsdoc.model import Observation
 from opsdoc.render import words
 from opsdoc.render.parts import Parts, is_number, parts_of
 from opsdoc.render.pictures import COMPARABLE
-from opsdoc.render.rows import measured
 from opsdoc.render.tables import Column
+from opsdoc.render.trees import Tree, tree_of
+from opsdoc.render.ways import Way, way_of
 
 _MOST_BARS = 12
 _LABEL_CELLS = 28
@@ -50,10 +51,12 @@ class PartBars:
 
 @dataclass(frozen=True, slots=True)
 class PicturedParts:
-    """The records of one field as the rows of a table, with their bars where they can be compared."""
+    """The records of one field as rows of a table, with their tree, their way, or bars where they can be compared."""
 
     parts: Parts
     bars: PartBars | None
+    tree: Tree | None
+    way: Way | None
     rows: list[list[str]]
     cut: str  # what to say where the page shows less than the JSON has
 
@@ -65,7 +68,10 @@ def pictured_parts(observation: Observation, most: int) -> list[PicturedParts]:
         rows = [parts.cells(record) for record in parts.records[:most]]
         listed = len(parts.records)
         cut = f"showing {len(rows):,} of {listed:,} (full list in the JSON)" if len(rows) < listed else ""
-        found.append(PicturedParts(parts, _part_bars(observation, parts), rows, cut))
+        tree = tree_of(parts, most)
+        way = way_of(parts)
+        bars = _part_bars(observation, parts) if tree is None and way is None else None
+        found.append(PicturedParts(parts, bars, tree, way, rows, cut))
     return found
 
 
@@ -148,7 +154,7 @@ def _number(record: Mapping[str, Any], column: Column) -> float:
 
 
 def _said(record: Mapping[str, Any], columns: Sequence[Column]) -> list[str]:
-    return [said for column in columns if (said := measured(column.meta, record.get(column.name)))]
+    return [said for column in columns if (said := words.measured(column.meta, record.get(column.name)))]
 
 
 def _as_many(items: Iterable[str], most: int) -> str:

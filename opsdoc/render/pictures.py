@@ -13,6 +13,7 @@ from opsdoc.render.tables import main_value, points_of
 
 _MOST_BARS = 12
 _LABEL_CELLS = 34
+_NO_LABEL = "—"
 COMPARABLE: tuple[Unit, ...] = ("cores", "ratio", "seconds", "bytes", "per_second", "count")
 
 
@@ -64,6 +65,11 @@ class Strip:
     legend: str
 
     @property
+    def is_labelled(self) -> bool:
+        """Whether anything was seen beside the value."""
+        return any(dot.label != _NO_LABEL for dot in self.dots)
+
+    @property
     def lines(self) -> list[list[Dot]]:
         """Runs of samples with a value: a gap in the data is a gap in the line."""
         runs: list[list[Dot]] = [[]]
@@ -96,7 +102,7 @@ def bars_of(observations: Sequence[Observation], marked: Collection[Observation]
     ]
     first = known[0]
     return Bars(
-        title=f"{meta.title} by {name}",
+        title=f"{meta.title}, side by side" if meta.title == name else f"{meta.title} by {name}",
         description=f"{words.plural(len(bars), 'bar')}; the longest is {max(bars, key=lambda b: b.length).label}, "
         f"{words.quantity(max(value for _, value, _ in known), first[2].unit)}",
         bars=bars,
@@ -121,10 +127,10 @@ def strip_of(observation: Observation) -> Strip | None:
         Dot(
             x=(p.at - begin) / (end - begin) if end > begin else 0.5,
             y=max(0.0, p.value / top) if top and p.value is not None and math.isfinite(p.value) else None,
-            agrees=p.label is not None and p.label == common,
+            agrees=p.label == common,
             at=words.duration(p.at),
             value=words.quantity(p.value, meta.unit),
-            label=p.label or "—",
+            label=p.label or _NO_LABEL,
         )
         for p in points
     ]
@@ -146,7 +152,9 @@ def _legend(dots: Sequence[Dot], seen: str) -> str:
     if seen and hollow:
         marks.append(
             "hollow: "
-            + " or ".join((["elsewhere"] if hollow - {"—"} else []) + (["no stack taken"] if "—" in hollow else []))
+            + " or ".join(
+                (["elsewhere"] if hollow - {_NO_LABEL} else []) + (["no stack taken"] if _NO_LABEL in hollow else [])
+            )
         )
     if any(dot.y is None for dot in dots):
         marks.append("cross: not measured")

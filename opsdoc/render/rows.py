@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opsdoc.model import Frame, Meta, Observation, Share, Unknown
+from opsdoc.model import Frame, Observation, Unknown
 from opsdoc.render import stack, words
 from opsdoc.render.layout import Page, first_and_rest, flow, left, right
 from opsdoc.render.part_lines import write_parts
 from opsdoc.render.parts import parts_of
+from opsdoc.render.trees import tree_of, write_trees
+from opsdoc.render.ways import write_ways
 
 INDENT = 2
 _LEAST_SUBJECT = 24
@@ -54,7 +56,7 @@ def in_words(observation: Observation, *, reasons: bool = False) -> tuple[str, l
         value = getattr(observation, name)
         if meta.show == "full" or (meta.show == "main" and main):
             continue
-        said = measured(meta, value, main=meta.show == "main")
+        said = words.measured(meta, value, main=meta.show == "main")
         if reasons and isinstance(value, Unknown):
             said = f"{said} ({words.visible(value.reason)})"
         if meta.show == "main":
@@ -62,25 +64,6 @@ def in_words(observation: Observation, *, reasons: bool = False) -> tuple[str, l
         elif said:
             beside.append(said)
     return main, beside
-
-
-def measured(meta: Meta, value: Any, *, main: bool = False) -> str:  # noqa: PLR0911 - one line per shape
-    """A value with its name where it does not speak for itself: `97 % busy`, `user 91 %`, `5 runnable`."""
-    said = words.stated(meta, value)
-    if isinstance(value, Unknown):
-        return f"{meta.title} unknown"
-    if value in (None, "", (), {}):
-        return ""
-    if isinstance(value, Share):
-        return said
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if meta.unit == "cores" and main:
-            return said
-        if meta.unit == "per_second":
-            return f"{words.number(value)} {meta.title}/s"
-        if main or meta.unit in ("", "count"):
-            return f"{said} {words.singular_of(meta.title) if value == 1 else meta.title}"
-    return f"{meta.title} {said}"
 
 
 # ── rows that share their columns ────────────────────────────────────────────────────────────────
@@ -117,6 +100,8 @@ class Rows:
             else:
                 self._in_columns(row)
             write_stack(self._page, frames_of(row.observation), margin, verbose=self._verbose)
+            write_ways(self._page, row.observation, margin)
+            write_trees(self._page, row.observation, margin, verbose=self._verbose)
             if self._in_full:
                 write_everything(self._page, row.observation, margin)
 
@@ -192,7 +177,8 @@ def write_everything(page: Page, observation: Observation, margin: int) -> None:
         for first, line in first_and_rest(lines):
             page.line((" " * (margin if first else margin + 2) + line, "dim"))
     for parts in parts_of(observation):
-        write_parts(page, parts, margin, least=INDENT + 2)
+        if tree_of(parts) is None:  # which stands there already
+            write_parts(page, parts, margin, least=INDENT + 2)
 
 
 def _full_fields(observation: Observation) -> Iterator[tuple[str, str]]:

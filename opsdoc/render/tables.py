@@ -11,7 +11,7 @@ from opsdoc.model import Frame, Meta, Observation, Point, Unknown
 from opsdoc.render import words
 from opsdoc.render.story import Looked
 
-_TEXTUAL = ("", "command", "time", "hex")
+_TEXTUAL = ("", "command", "time", "hex", "step")
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,25 @@ def stated(meta: Meta, value: Any) -> str:
     return "; ".join(_record(record, meta.columns) for record in records)
 
 
+def measured(meta: Meta, value: Any, *, main: bool = False) -> str:  # noqa: PLR0911 - one line per shape
+    """A value with its name where it does not speak for itself: `97 % busy`, `user 91 %`, `5 runnable`."""
+    said = stated(meta, value)
+    if isinstance(value, Unknown):
+        return f"{meta.title} unknown"
+    if value in (None, "", (), {}):
+        return ""
+    if isinstance(value, Share):
+        return said
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if meta.unit == "cores" and main:
+            return said
+        if meta.unit == "per_second":
+            return f"{number(value)} {meta.title}/s"
+        if main or meta.unit in ("", "count"):
+            return f"{said} {singular_of(meta.title) if value == 1 else meta.title}"
+    return f"{meta.title} {said}"
+
+
 def quantity(value: Any, unit: Unit) -> str:  # noqa: PLR0911 - one line per type
     """Any value of an observation in words, outside text made visible."""
     match value:

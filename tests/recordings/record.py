@@ -23,12 +23,16 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import caches  # noqa: E402
-from caches import Caches  # noqa: E402
+import databases  # noqa: E402
+import mysql  # noqa: E402
+from caches import CachedSite, Caches  # noqa: E402
+from databases import Databases  # noqa: E402
 from neutral import neutralise  # noqa: E402
 from servers import cgroups, containers, jdk, native, nginx_scenes, programs, rocketmq, users  # noqa: E402
 from servers.programs import Program  # noqa: E402
 
 PYTHON = "/usr/bin/python3"
+KEEP = "proxy_cache_valid 200 10m;"  # of the caches of nginx
 PATIENCE = 1200.0  # seconds for one scenario
 QUIET, NOISE = 0.25, 0.2  # busy share of the box before a look; cores used by others in its window
 
@@ -264,6 +268,33 @@ SCENES = {
         args="cache memcached --server {server}", make=lambda: Caches(caches.memcached_evicting), busy_box=True
     ),
     "cache.memcached/refused": Scene(args="cache memcached --server 127.0.0.1:1", busy_box=True),
+    "cache.nginx/well": Scene(args="cache nginx", make=lambda: CachedSite(KEEP, 20), busy_box=True),
+    "cache.nginx/bypassed": Scene(
+        args="cache nginx",
+        make=lambda: CachedSite(f"{KEEP} proxy_cache_bypass $cookie_cart;", 20, cookie="cart=7"),
+        busy_box=True,
+    ),
+    "cache.nginx/too-small": Scene(args="cache nginx", make=lambda: CachedSite(KEEP, 500, "pages:32k"), busy_box=True),
+    "cache.nginx/no-status": Scene(
+        args="cache nginx", make=lambda: CachedSite(KEEP, 20, log="combined"), busy_box=True
+    ),
+    "cache.nginx/denied": Scene(
+        args="cache nginx", make=lambda: CachedSite(KEEP, 20, hidden=True), busy_box=True, user=users.NOBODY
+    ),
+    **{
+        f"db.postgresql/{name}": Scene(
+            args=f"db postgresql {{dsns}} {more}", make=lambda sick=sick: Databases(sick), busy_box=True
+        )
+        for name, sick, more in databases.POSTGRESQL
+    },
+    **{
+        f"db.mysql/{name}": Scene(
+            args=f"db mysql {{dsns}} {more}", make=lambda sick=sick: Databases(sick), busy_box=True
+        )
+        for name, sick, more in mysql.MYSQL
+    },
+    "db.mysql/refused": Scene(args="db mysql --dsn mysql://127.0.0.1:1/", busy_box=True),
+    "db.postgresql/refused": Scene(args="db postgresql --dsn postgresql://127.0.0.1:1/", busy_box=True),
     "doctor/root": Scene(args="doctor"),
     "doctor/nobody": Scene(args="doctor", make=idle_python, user=users.NOBODY),
     "doctor/foreign-proc": Scene(args="doctor --proc /proc/self/root/proc"),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from servers import jdk, programs, provision, users
+from servers import jdk, mariadb, postgresql, programs, provision, users
 from servers.browser import Browser
 from servers.cli import Opsdoc
 from servers.nginx_scenes import Scene, Site
@@ -256,6 +256,35 @@ def busy_disk(quiet_box: None, start: Callable[..., Program]) -> Iterator[Progra
             pytest.skip(f"this box waits for disks {shares['iowait']:.0%} and is {busy:.0%} busy with it")
         yield program
         program.stop()
+
+
+# ── databases ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="session")
+def _postgresql_pair() -> Iterator[postgresql.Pair]:
+    with postgresql.pair() as made:
+        yield made
+
+
+@pytest.fixture
+def postgresql_pair(_postgresql_pair: postgresql.Pair) -> Iterator[postgresql.Pair]:
+    """A primary and a standby in step with it; whatever a test does to them is undone."""
+    yield _postgresql_pair
+    _postgresql_pair.restore()
+
+
+@pytest.fixture(scope="session")
+def _mariadb_pair() -> Iterator[mariadb.Pair]:
+    with mariadb.pair() as made:
+        yield made
+
+
+@pytest.fixture
+def mariadb_pair(_mariadb_pair: mariadb.Pair) -> Iterator[mariadb.Pair]:
+    """A primary and a replica in step with it; whatever a test does to them is undone."""
+    yield _mariadb_pair
+    _mariadb_pair.restore()
 
 
 @pytest.fixture(scope="session")

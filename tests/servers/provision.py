@@ -68,6 +68,9 @@ NEEDS = (
     Need(("redis-server",), ("redis-server",), "Redis"),
     Need(("redis-cli",), ("redis-tools",), "Redis clusters"),
     Need(("memcached",), ("memcached",), "memcached"),
+    Need(("postgres",), ("postgresql",), "PostgreSQL"),
+    Need(("pgbouncer",), ("pgbouncer",), "PgBouncer"),
+    Need(("mariadbd",), ("mariadb-server",), "MariaDB"),
     Need(("jstack",), ("openjdk-17-jdk-headless", "openjdk-21-jdk-headless"), "Java programs"),
 )
 BENCH_NEEDS = (Need(("goaccess",), ("goaccess",), "comparison with a log analyser"),)
@@ -181,6 +184,11 @@ def rocketmq(series: str) -> Path | None:
     return done if done.exists() else None
 
 
+def tool(name: str) -> str | None:
+    """The path of a program, also where it stands beside those for everybody, as PostgreSQL's do; None without it."""
+    return shutil.which(name, path=_path())
+
+
 def missing(wanted: Sequence[Need] = NEEDS) -> list[Need]:
     """What is not there."""
     return [need for need in wanted if not _has(need)]
@@ -201,7 +209,10 @@ def _has_jdk() -> bool:
 
 
 def _path() -> str:
-    return os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/bin:/bin"
+    postgresql = map(
+        str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    )  # Debian keeps it out of PATH
+    return ":".join([os.environ.get("PATH", ""), "/usr/sbin:/sbin:/usr/bin:/bin", *postgresql])
 
 
 def _apt(*args: str) -> bool:

@@ -535,7 +535,7 @@ def test_what_is_no_playbook_is_told(tmp_path):
         file.truncate(10 * config.SIZE_CAP)
     for name, words in (
         ("cpu-hit", "no playbook and no file 'cpu-hit' (did you mean 'cpu-hot'?)"),
-        ("zzzzzz", "opsdoc comes with cache-miss-storm, cpu-hot"),
+        ("zzzzzz", "opsdoc comes with cache-miss-storm, cache-stale, cpu-hot"),
         (str(tmp_path), "not a regular file"),
         (str(tmp_path / "pipe"), "a pipe is read with -"),
         (str(tmp_path / "big.yml"), "larger than 1 MiB"),
