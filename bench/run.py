@@ -293,6 +293,8 @@ PARTS: dict[str, Callable[[int], list[Row]]] = {
     "fastjson": fastjson_reply,
     "redis-cluster": lambda rounds: importlib.import_module("caches").cluster(rounds),
     "redis-commands": lambda rounds: importlib.import_module("caches").commands(rounds),
+    "postgresql": lambda rounds: importlib.import_module("databases").postgresql_servers(rounds),
+    "mariadb": lambda rounds: importlib.import_module("databases").mariadb_servers(rounds),
 }
 
 

@@ -6,7 +6,7 @@ OURS = "/* opsdoc */ "  # before each statement, so that whoever sees one knows 
 UNCOUNTED = 2  # statements that are not between two looks at it: the one before the first, and the one that looks last
 
 # Its schema is not known before: only a statement in a statement reaches it, and what that says comes as XML. Where the
-# extension is not there, there is no row.
+# extension is not there, there is no row. The function is asked and not the view, which somebody may have locked.
 _REACHED = """
 select replace(replace(replace(
     (xpath('//j/text()', query_to_xml(format('
@@ -44,4 +44,4 @@ def ours_in(source: str) -> str:
     return _OURS_IN.replace("SOURCE", source)
 
 
-SPENT = reached(ours_in("%1$I.pg_stat_statements"))
+SPENT = reached(ours_in("%1$I.pg_stat_statements(true)"))

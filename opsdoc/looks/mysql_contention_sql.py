@@ -71,8 +71,8 @@ FROM performance_schema.events_statements_summary_by_digest
 WHERE digest IS NOT NULL{} ORDER BY sum_timer_wait DESC LIMIT 300
 """
 # What our own session took, as the server counts it, in the same columns; the statement itself is not over yet, but has
-# taken from NOW to SYSDATE. Where there is no index it is looked for among all threads, of which each takes a tenth of a
-# millisecond: there may not be many.
+# taken from NOW to SYSDATE. Without an index it is looked for among all threads, at a tenth of a millisecond for each:
+# there may not be many.
 _OURS = """
 ({}) UNION ALL SELECT NULL, NULL, NULL, CAST(SUM(e.count_star) AS UNSIGNED),
  SUM(e.sum_timer_wait) / 1e12 + TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6)) / 1e6, NULL

@@ -137,7 +137,7 @@ select json_build_object(
     select * from %1$I.pg_stat_statements(false) order by %2$I desc limit MOST) as t))
 """
 _HOT = """
-with s as (select * from %1$I.pg_stat_statements)
+with s as (select * from %1$I.pg_stat_statements(true))
 select json_build_object(
   ''all'', (select sum(%2$I) from s),
   ''ours'', (OURS),

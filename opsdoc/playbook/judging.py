@@ -46,7 +46,7 @@ def _finding(playbook: Playbook, judgement: Judgement, names: Mapping[str, Any])
         subject=_text(judgement.title, names),
         summary=summary,
         evidence=tuple(dict.fromkeys(_evidence(judgement.evidence, names))),
-        next_step=" ".join(text for text in advice if not text.startswith(COMMAND)),
+        next_step=_joined([text for text in advice if not text.startswith(COMMAND)]),
         by_hand=tuple(text.removeprefix(COMMAND) for text in advice if text.startswith(COMMAND)),
     )
 
@@ -86,6 +86,12 @@ def _text(template: Template, names: Mapping[str, Any]) -> str:
         return template.render(names)
     except ExpressionError as error:
         return f"({error})"
+
+
+def _joined(advice: Sequence[str]) -> str:
+    """Several advices as one text, whether or not they are written as sentences."""
+    ended = [text if text.endswith((".", "!", "?", ";")) else f"{text};" for text in advice[:-1]]
+    return " ".join([*ended, *advice[-1:]])
 
 
 def _advice(template: Template, names: Mapping[str, Any]) -> str:

@@ -57,7 +57,7 @@ class DbNode(Observation):
     xid_age: int | Unknown | None = measure("transactions until wraparound, used", "count")
     own_statements: int | None = measure("statements of ours", "count")
     own_seconds: float | Unknown | None = measure("time of ours on the server", "seconds")
-    own_seconds_by: Literal["server", "our clock"] | None = measure("time of ours by")
+    own_seconds_by: Literal["server", "our clock"] | None = measure("time of ours, told by")
     sees_all: bool = measure("may see other users' sessions", default=True)
     grant: str = measure("what would let it", default="")
     window_seconds: float | None = measure("window", "seconds")

@@ -354,11 +354,25 @@ def test_our_session_only_reads_and_is_one_of_few_statements(look, mariadb_pair,
         assert node(run, one)["own_statements"] == len(said)
         assert "tx_read_only = 1" in log
         assert 0 < node(run, one)["own_seconds"] < 10
+        assert node(run, one)["own_seconds_by"] == ("server" if one is measuring else "our clock")
         wait_until(
             lambda one=one: not one.sql(f"SELECT 1 FROM information_schema.processlist WHERE user = '{WATCHER}'"),
             "our session to end",
         )
     assert [aborted(one) for one in servers] == before, "we said goodbye"
+
+
+def test_the_time_of_ours_is_that_of_the_servers_own_statistics(look, measuring):
+    sql = f"""SELECT SUM(count_star) AS calls, SUM(sum_timer_wait) / 1e12 AS seconds
+        FROM performance_schema.events_statements_summary_by_user_by_event_name
+        WHERE user = '{WATCHER}' AND event_name <> 'statement/com/Quit'"""
+    (before,) = measuring.sql(sql)
+    told = node(look(measuring), measuring)
+    (now,) = measuring.sql(sql)
+    assert told["own_seconds_by"] == "server"
+    assert told["own_statements"] == now["calls"] - (before["calls"] or 0) <= MOST_STATEMENTS
+    spent = float(now["seconds"]) - float(before["seconds"] or 0)
+    assert 0 < told["own_seconds"] <= spent + 0.001 < 10
 
 
 def test_a_user_that_may_see_nothing_of_others(look, primary):

@@ -109,7 +109,7 @@ def test_others_locks_on_every_table_and_on_the_catalog_keep_nobody_waiting(look
     run = look(primary)
     assert run.code in (0, 1), run.findings
     assert node(run, primary)["connections"] == 2
-    assert [seen for seen in run.unseen if seen["subject"].startswith("statements")], "its view is locked"
+    assert not run.unseen, "the statistics are read without their view, which is locked"
 
 
 def test_a_prepared_transaction_left_behind(look, primary, app):
@@ -275,10 +275,35 @@ def test_our_session_has_a_name_no_transaction_and_few_statements(look, postgres
     assert all("/* opsdoc */" in line for line in said)
     assert node(run, primary)["own_statements"] == len(said)
     assert 0 < node(run, primary)["own_seconds"] < 10
+    assert node(run, primary)["own_seconds_by"] == "our clock"
     wait_until(
         lambda: not primary.sql("select 1 from pg_stat_activity where application_name = 'opsdoc'"),
         "our session to end",
     )
+
+
+def test_the_time_of_ours_is_that_of_the_servers_own_statistics(look, primary):
+    usage = f"grant usage on schema odd to {WATCHER}"
+    primary.sql("create schema odd", usage, "create extension pg_stat_statements schema odd")
+    ours = f"""select query, calls, total_exec_time / 1000 from odd.pg_stat_statements s
+        join pg_roles r on r.oid = s.userid where query like '/* opsdoc */%' and rolname = '{WATCHER}'"""
+    try:
+        for window in (*QUICK[1:], "0"):
+            before = {query: (calls, seconds) for query, calls, seconds in primary.sql(ours)}
+            told = node(look(primary, "--window", window, user=WATCHER), primary)
+            spent = {}
+            for query, calls, seconds in primary.sql(ours):
+                had = before.get(query, (0, 0.0))
+                spent[query] = (calls - had[0], seconds - had[1])
+            assert told["own_seconds_by"] == "server"
+            assert told["own_statements"] == sum(calls for calls, _ in spent.values()) <= MOST_STATEMENTS
+            # the first is not counted, which asks who it is, and the last of those that read the statistics is timed
+            counted = [
+                seconds for query, (_, seconds) in spent.items() if "version()" not in query and "xpath" not in query
+            ]
+            assert 0 < sum(counted) <= told["own_seconds"] + 0.001 < 10
+    finally:
+        primary.sql("drop schema odd cascade")
 
 
 def test_what_is_asked_cannot_write_nor_wait_for_long(primary, app):

@@ -146,6 +146,17 @@ def test_a_server_of_mysql_8():
     assert (opened.session, opened.idle, opened.changed, waiting.session) == (7, 10.0, 1, 8)
 
 
+@pytest.mark.parametrize(
+    ("calls", "seconds", "by"), [(10, 0.007, "server"), (None, 0.02, "our clock"), (3, 0.02, "our clock")]
+)
+def test_what_our_session_took(calls, seconds, by):
+    ours = {**dict.fromkeys(("place", "digest", "statement", "known_for")), "calls": calls, "seconds": 0.007}
+    one = watched({**CHAIN, HOT: [ours]})
+    (node,) = seen(one, DbNode)
+    assert (node.own_seconds, node.own_seconds_by) == (seconds, by)
+    assert not list(seen(one, HotStatement))
+
+
 def test_commits_that_wait_for_a_replica():
     rows = {
         STATUS: status(Threads_connected=5, Rpl_semi_sync_source_wait_sessions=2, Rpl_semi_sync_source_clients=0),

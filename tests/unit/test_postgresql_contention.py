@@ -11,7 +11,7 @@ from opsdoc.clients.postgresql_errors import Foreign, explained
 from opsdoc.clients.sql import Refusal, Said
 from opsdoc.looks.postgresql_contention import items
 from opsdoc.looks.postgresql_contention_chains import lock_chains
-from opsdoc.looks.postgresql_contention_hot import hot_statements
+from opsdoc.looks.postgresql_contention_hot import hot_statements, spent_on_us
 from opsdoc.looks.postgresql_watch import Look, Watched
 from opsdoc.model import Denied, Malformed, Unknown, Unreachable, Unseen, Unsupported
 from opsdoc.signals.contention_facts import DbNode, HotStatement
@@ -51,6 +51,21 @@ def test_statements_that_are_new_and_statistics_that_were_reset():
 def test_where_nothing_ran_in_the_window_it_is_all_time():
     (one,) = hottest(told(500.0, (1, 10, 300.0)), told(500.0, (1, 10, 300.0), text=True))
     assert (one.lifetime, one.calls, one.share) == (True, 10, pytest.approx(0.6))
+
+
+def spent(ours, before=(100, 50.0), statements=16, errors=None):
+    session = {"version_num": 150000, "version": "15.0", "read_only": False, "seconds": 0.2, "statements": statements}
+    rows = [{"told": {"all": 900.0, "ours": ours, "rows": [], "took": 0.002}}]
+    last = {"statements": rows, "session": [{**session, "before": before and list(before)}]}
+    return spent_on_us(watched({}, last, errors))
+
+
+def test_what_ours_took_is_told_by_the_server_where_it_counts_ours_alone():
+    assert spent([114, 60.0]) == pytest.approx(0.012)
+    assert spent([113, 60.0], errors={"slots": Refusal("42501", "denied")}) == pytest.approx(0.012)
+    assert spent([130, 60.0]) is None, "another run said the same at the same time"
+    assert spent([14, 5.0]) is None, "the statistics were reset"
+    assert spent([114, 60.0], before=None) is None, "it keeps none"
 
 
 def waiting(pid, blockers, **more):
