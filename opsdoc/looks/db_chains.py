@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from opsdoc.signals.contention_facts import Waiter
+from opsdoc.signals.contention_facts import LockChain, Waiter
+from opsdoc.signals.replica_lag_facts import Product
 
 PREPARED = 0  # the session of prepared transactions, as pg_blocking_pids has it: they have none
 NOT_SEEN = "not seen"  # the state of a session that others wait for and that no list of sessions has
@@ -54,6 +55,36 @@ class Chain(NamedTuple):
     longest: float | None
     object: str | None
     blocks_applier: bool
+
+    def observed(self, node: str, product: Product, end_root: str, by_hand: str) -> LockChain:
+        """The same as a fact about a server; prepared transactions, whatever their number here, have no session."""
+        root = self.root
+        return LockChain(
+            subject=f"{node} prepared {root.prepared}" if root.prepared else f"{node} session {root.id}",
+            node=node,
+            product=product,
+            waiting=self.waiting,
+            longest=self.longest,
+            root=_shown(root.id),
+            root_state=root.state,
+            root_open=root.open,
+            root_user=root.user,
+            root_application=root.application,
+            root_prepared=root.prepared,
+            root_is_applier=root.applier,
+            blocks_applier=self.blocks_applier,
+            object=self.object,
+            sessions=tuple(
+                one._replace(session=_shown(one.session), blocked_by=tuple(map(_shown, one.blocked_by)))
+                for one in self.sessions
+            ),
+            end_root=end_root,
+            by_hand=(by_hand,),
+        )
+
+
+def _shown(session: int) -> int:
+    return max(PREPARED, session)
 
 
 def chains(waits: Iterable[Wait], sessions: Iterable[Session]) -> list[Chain]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from opsdoc.looks.db_chains import NOT_SEEN, PREPARED, Chain
+from opsdoc.looks.db_chains import NOT_SEEN, Chain
 from opsdoc.looks.mysql_waits import Moment
 from opsdoc.looks.mysql_watch import Watched
 from opsdoc.model import Unseen
@@ -23,7 +23,7 @@ _TELLS = {
 def lock_chains(one: Watched, now: Moment) -> Iterator[LockChain]:
     """The chains, those with most waiting sessions first."""
     for chain in now.chains:
-        yield _chain(one, now, chain)
+        yield chain.observed(one.name, one.product, _end(one, now, chain), one.by_hand(_BY_HAND[one.mariadb]))
 
 
 def without_holder(one: Watched, now: Moment) -> Iterator[Unseen]:
@@ -35,38 +35,7 @@ def without_holder(one: Watched, now: Moment) -> Iterator[Unseen]:
         yield Unseen(what, "unsupported", why, f"on {one.name}: {_TELLS[one.mariadb]}")
 
 
-def _chain(one: Watched, now: Moment, chain: Chain) -> LockChain:
-    root = chain.root
-    shown = tuple(
-        waiter._replace(session=_shown(waiter.session), blocked_by=tuple(map(_shown, waiter.blocked_by)))
-        for waiter in chain.sessions
-    )
-    return LockChain(
-        subject=f"{one.name} prepared {root.prepared}" if root.prepared else f"{one.name} session {root.id}",
-        node=one.name,
-        product=one.product,
-        waiting=chain.waiting,
-        longest=chain.longest,
-        root=_shown(root.id),
-        root_state=root.state,
-        root_open=root.open,
-        root_user=root.user,
-        root_application=root.application,
-        root_prepared=root.prepared,
-        root_is_applier=root.applier,
-        blocks_applier=chain.blocks_applier,
-        object=chain.object,
-        sessions=shown,
-        end_root=_end(one, now, chain),
-        by_hand=(one.by_hand(_BY_HAND[one.mariadb]),),
-    )
-
-
 def _end(one: Watched, now: Moment, chain: Chain) -> str:
     if chain.root.prepared:
         return one.by_hand(f"XA ROLLBACK {chain.root.prepared}") if len(now.prepared) == 1 else ""
     return one.by_hand(f"KILL {chain.root.id}") if chain.root.state != NOT_SEEN else ""
-
-
-def _shown(session: int) -> int:
-    return max(PREPARED, session)

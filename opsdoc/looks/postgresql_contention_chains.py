@@ -29,7 +29,7 @@ def lock_chains(one: Watched) -> Iterator[LockChain]:
     sessions = [_session(row) for row in rows if row["pid"] != NO_SESSION]
     sessions += [_prepared(number, row) for number, row in prepared.items()]
     for chain in chains(waits, sessions):
-        yield _chain(one, chain, prepared)
+        yield chain.observed(one.name, "postgresql", _end(one, chain, prepared), one.by_hand(_BY_HAND))
 
 
 def _blockers(row: Row, prepared: Mapping[int, Row]) -> tuple[int, ...]:
@@ -78,36 +78,8 @@ def _prepared(number: int, row: Row) -> Session:
     return Session(number, user=row["owner"] or "", state="prepared", open=row["age"], prepared=row["gid"])
 
 
-def _chain(one: Watched, chain: Chain, prepared: Mapping[int, Row]) -> LockChain:
-    root = chain.root
-    shown = tuple(
-        waiter._replace(session=_shown(waiter.session), blocked_by=tuple(map(_shown, waiter.blocked_by)))
-        for waiter in chain.sessions
-    )
-    row = prepared.get(root.id)
+def _end(one: Watched, chain: Chain, prepared: Mapping[int, Row]) -> str:
+    row = prepared.get(chain.root.id)
     if row is not None:
-        end = one.by_hand(f"rollback prepared {row['quoted']}", row["database"] or "")
-    else:
-        end = one.by_hand(f"select pg_terminate_backend({root.id})") if root.id != NO_SESSION else ""
-    return LockChain(
-        subject=f"{one.name} session {root.id}" if row is None else f"{one.name} prepared {root.prepared}",
-        node=one.name,
-        waiting=chain.waiting,
-        longest=chain.longest,
-        root=_shown(root.id),
-        root_state=root.state,
-        root_open=root.open,
-        root_user=root.user,
-        root_application=root.application,
-        root_prepared=root.prepared,
-        root_is_applier=root.applier,
-        blocks_applier=chain.blocks_applier,
-        object=chain.object,
-        sessions=shown,
-        end_root=end,
-        by_hand=(one.by_hand(_BY_HAND),),
-    )
-
-
-def _shown(session: int) -> int:
-    return max(NO_SESSION, session)
+        return one.by_hand(f"rollback prepared {row['quoted']}", row["database"] or "")
+    return one.by_hand(f"select pg_terminate_backend({chain.root.id})") if chain.root.id != NO_SESSION else ""
