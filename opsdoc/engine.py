@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import resource
 import threading
 import time
@@ -320,10 +321,20 @@ def _cost(wall: float, hosts: Sequence[Host]) -> Cost:
     return Cost(
         wall_seconds=round(wall, 3),
         cpu_seconds=round(own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime, 3),
-        max_rss_bytes=max(own.ru_maxrss, children.ru_maxrss) * 1024,
+        max_rss_bytes=max(_own_peak() or own.ru_maxrss, children.ru_maxrss) * 1024,
         pauses=tuple(pause for host in hosts for pause in host.pauses),
         target_files=tuple(file for host in hosts for file in host.target_files),
     )
+
+
+def _own_peak() -> int | None:
+    """The most memory that we had, in KiB; getrusage(2) counts that of whoever started us in, as it was before exec."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) if found else None
 
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:

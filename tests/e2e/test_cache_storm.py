@@ -100,7 +100,7 @@ def test_a_memcached_that_misses_beside_no_redis(opsdoc):
 def test_without_a_cache_it_says_what_is_wanted(opsdoc):
     run = opsdoc.json("run", "cache-miss-storm", *QUICK)
     assert outcome(run)["severity"] == "unknown"
-    assert "-p url=redis://HOST:PORT or -p server=HOST:PORT" in outcome(run)["summary"]
+    assert "-p url=redis://HOST:PORT, -p server=HOST:PORT or -p pid=PID" in outcome(run)["summary"]
 
 
 def test_a_password_in_a_parameter_is_in_no_output_and_no_case(opsdoc, tmp_path):

@@ -306,7 +306,7 @@ def test_an_impostor_that_wants_our_time_or_memory(look, first, again):
         run = look(f"postgresql://app@{address}/", timeout=30)
     assert lost(run)["reason"] in ("malformed", "timeout", "unreachable", "denied")
     assert "\x1b" not in run.stdout
-    assert run.report["cost"]["max_rss_bytes"] < 400 << 20
+    assert run.report["cost"]["max_rss_bytes"] < 200 << 20
 
 
 # ── another language ─────────────────────────────────────────────────────────────────────────────

@@ -160,6 +160,16 @@ def test_a_terminal_of_any_encoding_does_not_crash_it(opsdoc, form, encoding):
         assert run.report["schema"] == "opsdoc.report/1"
 
 
+def test_the_memory_of_whoever_starts_a_run_is_not_counted_as_its_own():
+    code = """
+import subprocess, sys
+held = b"x" * (400 << 20)
+subprocess.run([sys.executable, "-m", "opsdoc", "top", "--window", "200ms", "--json", "--exit-zero"], check=True)
+"""
+    run = python(["-c", code])
+    assert json.loads(run.stdout)["cost"]["max_rss_bytes"] < 200 << 20
+
+
 def test_an_interrupt_before_anything_is_imported_is_quiet():
     code = """
 import os, signal, sys
