@@ -211,10 +211,10 @@ def test_record_and_replay_do_not_go_together_and_nothing_is_overwritten(opsdoc,
 
 
 def test_a_replay_of_a_long_window_does_not_wait(opsdoc):
-    opsdoc("top", "--window", "1500ms", "--record", "case")
+    opsdoc("top", "--window", "5s", "--record", "case")
     began = time.monotonic()
     opsdoc("top", "--replay", "case")
-    assert time.monotonic() - began < 1.4
+    assert time.monotonic() - began < 4.5
 
 
 def test_a_report_is_not_lost_with_its_recording(opsdoc, tmp_path):

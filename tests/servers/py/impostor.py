@@ -5,6 +5,7 @@ It counts the SIGQUITs that it gets and the connections that it takes, and tells
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import mmap
 import os
@@ -101,6 +102,8 @@ def serve(connection: socket.socket, mode: str) -> None:
 def listen(mode: str) -> None:
     kind = socket.SOCK_DGRAM if mode == "datagram" else socket.SOCK_STREAM
     server = socket.socket(socket.AF_UNIX, kind)
+    with contextlib.suppress(FileNotFoundError):  # of a process that had our id before
+        os.unlink(PATH)
     server.bind(PATH)
     os.chmod(PATH, 0o600)
     others.append(server)
