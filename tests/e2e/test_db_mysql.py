@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 
 import pytest
 from servers import mariadb
@@ -120,7 +119,8 @@ def test_one_that_is_late_by_design(look, pair, sides):
     change(pair.replica, master_delay=60)
     write(pair.primary)
     wait_until(lambda: "DELAY" in str(pair.replica.slave()["Slave_SQL_Running_State"]), "the delay")
-    time.sleep(1)  # Seconds_Behind_Master counts whole ones
+    late = lambda: int(pair.replica.slave()["Seconds_Behind_Master"] or 0) >= 1  # noqa: E731 - it counts whole ones
+    wait_until(late, "a second of it")
     run = look(*sides, *LISTENING)
     lag = lag_of(run, pair.replica)
     assert bad(run) == set()
@@ -249,7 +249,8 @@ def test_a_table_of_heartbeats(look, pair):
         run = look(pair.replica)
         assert lag_of(run, pair.replica)["heartbeat_table"] < 2
         pair.replica.sql("STOP SLAVE SQL_THREAD")
-        time.sleep(2.5)
+        age = "SELECT TIMESTAMPDIFF(MICROSECOND, MAX(ts), NOW(6)) AS age FROM app.heartbeat"
+        wait_until(lambda: int(pair.replica.sql(age)[0]["age"]) > 2_100_000, "the last row to be old")
         run = look(pair.replica, pair.primary)
         assert lag_of(run, pair.replica)["heartbeat_table"] >= 2
         assert run.findings[0]["rule"] == "replica.sql-stopped"

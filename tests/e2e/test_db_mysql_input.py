@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import socket
 import struct
 import threading
@@ -12,6 +11,7 @@ import pytest
 from servers import mariadb, memcached, postgresql, redis
 from servers.cli import Meanwhile, under_way
 from servers.mariadb import APP, SECURE, SECURE_PASSWORD, WATCHER, WATCHER_PASSWORD
+from servers.strangers import address_of, web
 
 pytestmark = pytest.mark.xdist_group("mariadb")
 
@@ -186,24 +186,6 @@ def test_a_dead_server_beside_one_that_answers(look, gate):
 
 
 # ── somebody else ────────────────────────────────────────────────────────────────────────────────
-
-
-@contextlib.contextmanager
-def web():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
-    server.RequestHandlerClass.log_message = lambda *_: None
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@contextlib.contextmanager
-def address_of(server):
-    with server as made:
-        yield made.address
 
 
 @pytest.mark.parametrize(
